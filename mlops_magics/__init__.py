@@ -1,0 +1,1 @@
+"""The whole MLOps lifecycle from notebook cells."""

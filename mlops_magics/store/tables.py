@@ -1,0 +1,217 @@
+"""The database's tables.
+
+Times are UTC seconds since 1970 as floats: they sort, subtract and compare the same in SQLite and
+PostgreSQL. JSON columns hold what is only read whole.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "alerts",
+    "datasets",
+    "endpoints",
+    "labels",
+    "ledger",
+    "metadata",
+    "pipeline_runs",
+    "pipeline_steps",
+    "predictions",
+    "revisions",
+    "spool",
+    "windows",
+]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives a rowid only to INTEGER keys
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", String(80), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("columns", Integer, nullable=False),
+    Column("schema", JSON, nullable=False),
+    Column("profile", JSON, nullable=False),
+    Column("source", JSON, nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("tags", JSON, nullable=False, default=dict),
+    Column("created", Float, nullable=False),
+    UniqueConstraint("name", "version"),
+    UniqueConstraint("name", "digest", name="uq_datasets_name_digest"),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("generation", Integer, nullable=False, default=0),
+    Column("traffic", JSON, nullable=False, default=list),  # [{revision, variant, percent}]
+    Column("settings", JSON, nullable=False, default=dict),
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column(
+        "endpoint", String(255), ForeignKey("endpoints.name", ondelete="CASCADE"), nullable=False
+    ),
+    Column("number", Integer, nullable=False),
+    Column("model", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("run_id", String(64)),
+    Column("package", Text, nullable=False),
+    Column("digest", String(80), nullable=False),
+    Column("workers", Integer, nullable=False, default=1),
+    # STARTING, SERVING, WARM, RETIRED, FAILED
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("deployer", JSON),  # identity of the process that deploys; a dead one is cleaned up
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    UniqueConstraint("endpoint", "number"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("prediction_id", String(160), primary_key=True),
+    Column("request_id", String(128), nullable=False, index=True),
+    Column("client_id", String(128)),
+    Column("row", Integer, nullable=False, default=0),
+    Column("time", Float, nullable=False),
+    Column("endpoint", String(255), nullable=False),
+    Column("revision", BigInteger),
+    Column("version", String(64)),
+    Column("variant", String(32)),
+    Column("inputs", JSON),
+    Column("output", JSON),
+    Column("status", Integer, nullable=False),
+    Column("latency", Float, nullable=False),  # milliseconds
+    Column("error", Text),
+    Index("ix_predictions_endpoint_time", "endpoint", "time"),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("prediction_id", String(160), primary_key=True),
+    Column("endpoint", String(255), nullable=False, index=True),
+    Column("label", JSON, nullable=False),
+    Column("received", Float, nullable=False),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("endpoint", String(255), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("start", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("latency", JSON, nullable=False),  # counts on fixed logarithmic edges
+    Column("profile", JSON),
+    UniqueConstraint("endpoint", "revision", "start", name="uq_windows_key"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("endpoint", String(255), nullable=False, index=True),
+    Column("key", String(255), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("evidence", JSON, nullable=False, default=dict),
+    Column("status", String(16), nullable=False),  # OPEN, ACKNOWLEDGED, RESOLVED
+    Column("opened", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    Column("count", Integer, nullable=False, default=1),
+)
+
+spool = Table(
+    "spool",
+    metadata,
+    Column("file", String(255), primary_key=True),
+    Column("offset", BigInteger, nullable=False),
+)
+
+pipeline_runs = Table(
+    "pipeline_runs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("pipeline", String(255), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("status", String(16), nullable=False),  # RUNNING, FINISHED, FAILED, SKIPPED, CRASHED
+    Column("reason", Text),
+    Column("folder", Text, nullable=False),
+    Column("run_id", String(64)),  # MLflow's parent run
+    Column("runner", JSON),
+    Column("started", Float, nullable=False),
+    Column("ended", Float),
+    Column("heartbeat", Float, nullable=False),
+)
+
+pipeline_steps = Table(
+    "pipeline_steps",
+    metadata,
+    Column("run", String(40), ForeignKey("pipeline_runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("step", String(255), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("notebook", Text, nullable=False),
+    Column("parameters", JSON, nullable=False, default=dict),
+    Column("outputs", JSON, nullable=False, default=dict),
+    Column("error", JSON),
+    Column("run_id", String(64)),  # MLflow's child run
+    Column("started", Float),
+    Column("ended", Float),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("seq", _Key, primary_key=True, autoincrement=False),
+    Column("time", Float, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("origin", String(255), nullable=False),
+    Column("action", String(64), nullable=False, index=True),
+    Column("subject", String(255), nullable=False, index=True),
+    Column("details", Text, nullable=False),  # JSON text exactly as it was hashed
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+)
