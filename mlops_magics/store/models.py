@@ -1,0 +1,459 @@
+"""Models in the registry: find one, fetch a verified private copy, load it to predict.
+
+Nothing here unpickles. A package is loaded only after its digest was verified, and only with the
+types that its manifest lists; MLflow is not imported to load a scikit-learn package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from mlops_magics.errors import (
+    InvalidArgument,
+    MissingExtra,
+    ModelNotFound,
+    PackageCorrupt,
+    UntrustedTypes,
+)
+from mlops_magics.store import packages
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["ModelRef", "Predictor", "fetch", "load", "resolve"]
+
+DIGEST_TAG = "mlops.digest"
+
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model that exists in MLflow.
+
+    Attributes
+    ----------
+    name : str
+        Registered model's name; of a model that is not registered, its own.
+    version : str
+        Empty for a model that is not registered.
+    model_id : str
+        MLflow's logged model, ``m-…``; empty for one of MLflow 2.
+    run_id : str
+    uri : str
+        ``models:/name/3`` or ``models:/m-…``.
+    aliases : tuple of str
+    tags : mapping
+        Of the version, else of the logged model.
+    source : str
+        Where its files are.
+    """
+
+    name: str
+    version: str
+    model_id: str
+    run_id: str
+    uri: str
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}" if self.version else self.uri
+
+
+def resolve(workspace: Workspace, uri: str) -> ModelRef:
+    """Find a model by name, alias, version or MLflow's URI.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose MLflow is asked.
+    uri : str
+        ``name``: its ``@champion`` if there is one, else the latest version; ``name@alias``,
+        ``name/3``, ``models:/…``, ``models:/m-…``, ``m-…``, ``runs:/RUN_ID[/NAME]``.
+
+    Raises
+    ------
+    ModelNotFound
+        There is none.
+    InvalidArgument
+        The text is no model reference.
+    """
+    text = uri.strip()
+    if text.startswith("runs:/"):
+        return _of_run(workspace, text)
+    body = text.removeprefix("models:/")
+    if re.fullmatch(r"m-[0-9a-f]{32}", body):
+        return _logged(workspace, body)
+    name, separator, rest = body, "", ""
+    for mark in ("@", "/"):
+        if mark in body:
+            name, separator, rest = body.rpartition(mark)
+            break
+    if not name or "/" in name or ":" in body or (separator and not rest):
+        raise InvalidArgument(
+            f"{uri!r} names no model",
+            hint="forms: name, name@alias, name/3, models:/name@alias, models:/m-…, runs:/RUN_ID",
+        )
+    client = workspace.tracking.client
+    with workspace.tracking.mapped():
+        try:
+            registered = client.get_registered_model(name)
+        except workspace.tracking.mlflow.exceptions.MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise _unknown_name(workspace, name) from exc
+        aliases = {str(key): str(value) for key, value in registered.aliases.items()}
+        if separator == "@":
+            if rest not in aliases:
+                shown = ", ".join(f"@{alias}" for alias in sorted(aliases)) or "none yet"
+                raise ModelNotFound(
+                    f"model {name!r} has no alias {rest!r}",
+                    hint=f"its aliases: {shown}; set it: mlops promote {name}/VERSION "
+                    f"--alias {rest}",
+                )
+            version = aliases[rest]
+        elif separator == "/" and rest != "latest":
+            version = rest
+        elif not separator and "champion" in aliases:
+            version = aliases["champion"]
+        else:
+            version = _latest(client, name)
+        if not version.isdigit():
+            raise InvalidArgument(f"{version!r} is no version of {name!r}: versions are numbers")
+        try:
+            found = client.get_model_version(name, version)
+        except workspace.tracking.mlflow.exceptions.MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise ModelNotFound(
+                f"model {name!r} has no version {version}", hint=f"see: mlops registry {name}"
+            ) from exc
+    return from_version(found)
+
+
+def from_version(version: Any) -> ModelRef:
+    """Make a reference from an ``mlflow.entities.ModelVersion``."""
+    return ModelRef(
+        name=str(version.name),
+        version=str(version.version),
+        model_id=str(version.model_id or ""),
+        run_id=str(version.run_id or ""),
+        uri=f"models:/{version.name}/{version.version}",
+        aliases=tuple(sorted(str(alias) for alias in version.aliases or ())),
+        tags=dict(version.tags or {}),
+        source=str(version.source or ""),
+    )
+
+
+def _latest(client: Any, name: str) -> str:
+    versions = client.search_model_versions(
+        f"name='{name}'", order_by=["version_number DESC"], max_results=1
+    )
+    if not versions:
+        raise ModelNotFound(
+            f"model {name!r} has no version", hint=f"mlops register MODEL --name {name}"
+        )
+    return str(versions[0].version)
+
+
+def _unknown_name(workspace: Workspace, name: str) -> ModelNotFound:
+    import difflib
+
+    names = [model.name for model in workspace.tracking.client.search_registered_models()]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "see them with: mlops registry"
+    return ModelNotFound(f"no registered model {name!r}", hint=hint)
+
+
+def _logged(workspace: Workspace, model_id: str) -> ModelRef:
+    with workspace.tracking.mapped():
+        model = workspace.tracking.client.get_logged_model(model_id)
+    return ModelRef(
+        name=str(model.name),
+        version="",
+        model_id=model_id,
+        run_id=str(model.source_run_id or ""),
+        uri=f"models:/{model_id}",
+        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
+        source=str(model.artifact_location),
+    )
+
+
+def _of_run(workspace: Workspace, uri: str) -> ModelRef:
+    run_id, _, name = uri.removeprefix("runs:/").partition("/")
+    with workspace.tracking.mapped():
+        run = workspace.tracking.client.get_run(run_id)
+        outputs = run.outputs.model_outputs if run.outputs else []
+        refs = [_logged(workspace, output.model_id) for output in outputs]
+    matching = [ref for ref in refs if not name or ref.name == name]
+    # a package of ours comes before what autologging left
+    packaged = [ref for ref in matching if DIGEST_TAG in ref.tags]
+    if not matching:
+        known = ", ".join(sorted({ref.name for ref in refs}))
+        raise ModelNotFound(
+            f"run {run_id} has no model {name!r}" if name else f"run {run_id} has no model",
+            hint=f"its models: {known}" if known else f"mlops package MODEL --run {run_id}",
+        )
+    return (packaged or matching)[-1]
+
+
+def fetch(workspace: Workspace, ref: ModelRef | str) -> Path:
+    """Copy a model's package to a private folder, verified against its recorded digest.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose MLflow is asked, and which keeps the copy.
+    ref : ModelRef or str
+        The model, or what `resolve` takes.
+
+    Returns
+    -------
+    Path
+        ``.mlops/packages/<digest>``.
+
+    Raises
+    ------
+    PackageCorrupt
+        A file is changed, missing, surplus, a link or outside; or the model is no package.
+    """
+    if isinstance(ref, str):
+        ref = resolve(workspace, ref)
+    digest = ref.tags.get(DIGEST_TAG)
+    if digest is None or not _HEX64.fullmatch(digest):
+        raise PackageCorrupt(
+            f"model {ref} has no recorded digest: it was not packaged by mlops",
+            hint="package it: mlops package MODEL --data DATA",
+        )
+    place = workspace.directory("packages")
+    target = place / digest
+    if target.is_dir():
+        try:
+            packages.verify(target, digest)
+        except PackageCorrupt:
+            shutil.rmtree(target)  # the copy was damaged; the origin may be whole
+        else:
+            return target
+    private = Path(tempfile.mkdtemp(dir=place, prefix=".fetch-"))
+    try:
+        copied = _download(workspace, ref, private / digest)
+        packages.verify(copied, digest)
+        return settle(copied, target)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def settle(folder: Path, target: Path) -> Path:
+    """Move a complete package to its place; another process may have been faster."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    return target
+
+
+def _download(workspace: Workspace, ref: ModelRef, destination: Path) -> Path:
+    source = ref.source
+    if ref.model_id:
+        source = _logged(workspace, ref.model_id).source
+    parsed = urlparse(source)
+    if parsed.scheme in {"", "file"}:
+        origin = Path(unquote(parsed.path))
+        if not origin.is_dir():
+            raise PackageCorrupt(f"the files of model {ref} are gone: {origin} does not exist")
+        packages.files_of(origin)  # links are refused before they would be followed
+        # MLflow, loading a model from here, leaves compiled files that nobody verified
+        compiled = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(origin, destination, symlinks=True, ignore=compiled)
+        return destination
+    destination.mkdir(mode=0o700)
+    with workspace.tracking.mapped():
+        mlflow = workspace.tracking.mlflow
+        uri = f"models:/{ref.model_id}" if ref.model_id else ref.uri
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=destination))
+
+
+class Predictor:
+    """A loaded model that answers for whole DataFrames.
+
+    Attributes
+    ----------
+    model : object
+        What the flavour's loader gave: an estimator, a booster, a function's holder.
+    manifest : dict
+    signature : dict
+        ``{"inputs": [...], "outputs": [...]}`` in MLflow's JSON form.
+    columns : list of str
+        Input columns in the model's order.
+    """
+
+    def __init__(self, model: Any, manifest: Mapping[str, Any], call: Callable[[Any], Any]) -> None:
+        self.model = model
+        self.manifest = dict(manifest)
+        self.signature: dict[str, Any] = self.manifest["signature"]
+        self.columns = [str(column["name"]) for column in self.signature["inputs"]]
+        self._optional = {
+            column["name"]
+            for column in self.signature["inputs"]
+            if not column.get("required", True)
+        }
+        self._categories: dict[str, list[Any]] = self.manifest.get("categories") or {}
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.manifest['flavor']}, {len(self.columns)} columns)"
+
+    def predict(self, data: pd.DataFrame) -> Any:
+        """Predict for each row.
+
+        Parameters
+        ----------
+        data : DataFrame of shape (n_rows, n_columns)
+            At least the signature's required columns, in any order.
+
+        Returns
+        -------
+        ndarray or DataFrame
+            One entry for each row, as the model's ``predict_fn`` gives it.
+        """
+        return self._call(self._conform(data))
+
+    def _conform(self, data: pd.DataFrame) -> pd.DataFrame:
+        if list(data.columns) != self.columns:
+            absent = [name for name in self.columns if name not in data.columns]
+            if absent:
+                required = [name for name in absent if name not in self._optional]
+                if required:
+                    from mlops_magics.errors import SchemaMismatch
+
+                    raise SchemaMismatch(
+                        f"column {required[0]!r} is missing; "
+                        f"the model needs: {', '.join(self.columns)}"
+                    )
+                data = data.assign(**dict.fromkeys(absent))
+            data = data[self.columns]
+        if self._categories:
+            import pandas as pd
+
+            # a model trained on categories needs the same codes again
+            data = data.assign(
+                **{
+                    name: pd.Categorical(data[name], categories=values)
+                    for name, values in self._categories.items()
+                }
+            )
+        return data
+
+
+def load(path: Path | str, *, digest: str | None = None) -> Predictor:
+    """Load a package to predict with.
+
+    Parameters
+    ----------
+    path : path
+        A private copy, as `fetch` gives.
+    digest : str, optional
+        What the package's digest must be; default: the folder's name, if it is one.
+
+    Raises
+    ------
+    PackageCorrupt
+        The files are not what the digest says.
+    UntrustedTypes
+        The model file holds types that the manifest does not list.
+    MissingExtra
+        The model's library is not installed.
+    """
+    folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+    if digest is None and _HEX64.fullmatch(folder.name):
+        digest = folder.name
+    manifest = packages.verify(folder, digest)
+    loader = _LOADERS.get(manifest["loader"])
+    if loader is None:
+        raise PackageCorrupt(f"package {folder.name}: unknown loader {manifest['loader']!r}")
+    model, call = loader(folder, manifest)
+    return Predictor(model, manifest, call)
+
+
+_Loaded = tuple[Any, Callable[[Any], Any]]
+
+
+def _load_skops(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    code = folder / "code"
+    if code.is_dir() and str(code) not in sys.path:
+        sys.path.append(str(code))
+    try:
+        model = skops.io.load(folder / "model.skops", trusted=list(manifest["trusted_types"]))
+    except UntrustedTypesFoundException as exc:
+        raise UntrustedTypes(
+            f"package {folder.name[:12]}: its model file holds types that its manifest does not "
+            f"list: {exc}",
+            hint="package the model again, naming them: mlops package MODEL --trust TYPE",
+        ) from exc
+    return model, getattr(model, str(manifest["predict_fn"]))
+
+
+def _load_xgboost(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
+    try:
+        import xgboost
+    except ImportError as exc:
+        raise MissingExtra("xgboost", "XGBoost models") from exc
+    kind = str(manifest["class"])
+    if kind == "Booster":
+        booster = xgboost.Booster(model_file=str(folder / "model.ubj"))
+        categorical = bool(manifest.get("categories"))
+        return booster, lambda data: booster.predict(
+            xgboost.DMatrix(data, enable_categorical=categorical)
+        )
+    found = getattr(xgboost, kind, None)
+    if not (isinstance(found, type) and issubclass(found, xgboost.XGBModel)):
+        raise PackageCorrupt(f"package {folder.name}: {kind!r} is no XGBoost model class")
+    model = found()
+    model.load_model(folder / "model.ubj")
+    return model, getattr(model, str(manifest["predict_fn"]))
+
+
+def _load_python(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
+    name = f"mlops_package_{digest_name(folder)}"
+    spec = importlib.util.spec_from_file_location(name, folder / "function.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and get_type_hints look their module up there
+    # a __pycache__ inside a verified package would be a file nobody verified
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module, module.predict
+
+
+def digest_name(folder: Path) -> str:
+    """Return a short identifier made of a package folder's name."""
+    return re.sub(r"\W", "_", folder.name)[:16]
+
+
+_LOADERS: dict[str, Callable[[Path, Mapping[str, Any]], _Loaded]] = {
+    "skops": _load_skops,
+    "xgboost": _load_xgboost,
+    "python": _load_python,
+}
