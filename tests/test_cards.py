@@ -1,0 +1,100 @@
+"""Cards and records show data as text and as HTML, escaped, and never a zero for an unknown."""
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlops_magics.cards import Badge, Card, Code, Grid, Interval, Spark, Time
+from mlops_magics.records import Record, Table, plain
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&</style><script>alert(2)</script>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point(Record):
+    name: str
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Points(Table):
+    pass
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def _parse(html):
+    parser = Tags()
+    parser.feed(html)
+    return parser
+
+
+@pytest.mark.parametrize("inside", [str, Code, Badge])
+def test_text_from_data_never_becomes_html(inside):
+    card = Card(
+        title=HOSTILE,
+        subtitle=HOSTILE,
+        badge=Badge(HOSTILE, "bad"),
+        facts=[(HOSTILE, inside(HOSTILE))],
+        grids=[Grid([HOSTILE], [[inside(HOSTILE)], [[HOSTILE]]], title=HOSTILE)],
+        notes=[HOSTILE],
+        next=[HOSTILE],
+    )
+    parsed = _parse(card.html())
+    assert not {"img", "script"} & {tag for tag, _ in parsed.tags}
+    assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
+    assert "".join(parsed.text).count("onerror=alert(1)") >= 8
+
+
+def test_an_unknown_value_is_a_dash_and_not_a_zero():
+    grid = Grid(["a", "b"], [[None, float("nan")], [1, 0.0]])
+    assert Card("x", grids=[grid]).text().splitlines()[-2].split() == ["–", "–"]
+    assert Card("x", facts=[("when", Time(None))]).text().endswith("–")
+
+
+def test_text_columns_line_up_and_numbers_are_right_aligned():
+    lines = (
+        Card("x", grids=[Grid(["name", "rows"], [["a", 5], ["bbbb", 1200]])]).text().splitlines()
+    )
+    assert lines[-2].endswith("    5")
+    assert lines[-1].endswith("1,200")
+    assert len(lines[-1]) == len(lines[-2])
+
+
+def test_an_interval_and_a_spark_show_in_both_forms():
+    card = Card("x", facts=[("auc", Interval(0.75, 0.7, 0.8)), ("hist", Spark([1, 2], [2, 1]))])
+    assert "0.75 [0.7, 0.8]" in card.text()
+    assert "<svg" in card.html()
+    assert card.html().count("<rect") == 4
+
+
+def test_a_record_is_json_whatever_its_fields_hold():
+    value = {"a": np.float32(1.5), "b": np.array([1, 2]), "c": float("inf"), "d": pd.Timestamp(0)}
+    assert json.loads(json.dumps(plain(value))) == {
+        "a": 1.5,
+        "b": [1, 2],
+        "c": None,
+        "d": "1970-01-01T00:00:00",
+    }
+
+
+def test_a_table_iterates_indexes_and_is_a_frame():
+    points = Points([Point("a", 1.0), Point("b", 2.0)])
+    assert [point.name for point in points] == ["a", "b"]
+    assert points[1].value == 2.0
+    assert points.df.to_dict("list") == {"name": ["a", "b"], "value": [1.0, 2.0]}
+    assert "nothing here yet" in str(Points([]))
