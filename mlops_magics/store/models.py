@@ -444,7 +444,7 @@ def _load_python(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
         spec.loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = before
-    return module, module.predict
+    return module, module.mlops_predict
 
 
 def digest_name(folder: Path) -> str:
