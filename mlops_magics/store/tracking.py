@@ -36,6 +36,24 @@ def quiet_environment() -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in quiet.items()}
 
 
+@contextlib.contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo what MLflow's setters write into the environment.
+
+    Another workspace opened in this process would take it for the user's own wish.
+    """
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    former = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in former.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class Tracking:
     """The workspace's MLflow: its own SQLite file, or the server that the settings name.
 
@@ -79,8 +97,9 @@ class Tracking:
         if self.embedded:
             path = self.workspace.path / "mlflow.db"
             path.touch(mode=0o600, exist_ok=True)
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.registry_uri)
+        with _environment_kept():
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_registry_uri(self.registry_uri)
         module: ModuleType = mlflow
         return module
 
