@@ -1,38 +1,24 @@
-"""Models in the registry: find one, fetch a verified private copy, load it to predict.
-
-Nothing here unpickles. A package is loaded only after its digest was verified, and only with the
-types that its manifest lists; MLflow is not imported to load a scikit-learn package.
-"""
+"""Models in the registry: find one, fetch a verified private copy, load it to predict."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from mlops_magics.errors import (
-    InvalidArgument,
-    MissingExtra,
-    ModelNotFound,
-    PackageCorrupt,
-    UntrustedTypes,
-)
+from mlops_magics.errors import InvalidArgument, ModelNotFound, PackageCorrupt
 from mlops_magics.store import packages
+from mlops_magics.store.predictors import Predictor, load
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["ModelRef", "Predictor", "fetch", "load", "resolve"]
+__all__ = ["DIGEST_TAG", "ModelRef", "Predictor", "fetch", "load", "resolve", "settle"]
 
 DIGEST_TAG = "mlops.digest"
 
@@ -286,174 +272,3 @@ def _download(workspace: Workspace, ref: ModelRef, destination: Path) -> Path:
         mlflow = workspace.tracking.mlflow
         uri = f"models:/{ref.model_id}" if ref.model_id else ref.uri
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=destination))
-
-
-class Predictor:
-    """A loaded model that answers for whole DataFrames.
-
-    Attributes
-    ----------
-    model : object
-        What the flavour's loader gave: an estimator, a booster, a function's holder.
-    manifest : dict
-    signature : dict
-        ``{"inputs": [...], "outputs": [...]}`` in MLflow's JSON form.
-    columns : list of str
-        Input columns in the model's order.
-    """
-
-    def __init__(self, model: Any, manifest: Mapping[str, Any], call: Callable[[Any], Any]) -> None:
-        self.model = model
-        self.manifest = dict(manifest)
-        self.signature: dict[str, Any] = self.manifest["signature"]
-        self.columns = [str(column["name"]) for column in self.signature["inputs"]]
-        self._optional = {
-            column["name"]
-            for column in self.signature["inputs"]
-            if not column.get("required", True)
-        }
-        self._categories: dict[str, list[Any]] = self.manifest.get("categories") or {}
-        self._call = call
-
-    def __repr__(self) -> str:
-        return f"Predictor({self.manifest['flavor']}, {len(self.columns)} columns)"
-
-    def predict(self, data: pd.DataFrame) -> Any:
-        """Predict for each row.
-
-        Parameters
-        ----------
-        data : DataFrame of shape (n_rows, n_columns)
-            At least the signature's required columns, in any order.
-
-        Returns
-        -------
-        ndarray or DataFrame
-            One entry for each row, as the model's ``predict_fn`` gives it.
-        """
-        return self._call(self._conform(data))
-
-    def _conform(self, data: pd.DataFrame) -> pd.DataFrame:
-        if list(data.columns) != self.columns:
-            absent = [name for name in self.columns if name not in data.columns]
-            if absent:
-                required = [name for name in absent if name not in self._optional]
-                if required:
-                    from mlops_magics.errors import SchemaMismatch
-
-                    raise SchemaMismatch(
-                        f"column {required[0]!r} is missing; "
-                        f"the model needs: {', '.join(self.columns)}"
-                    )
-                data = data.assign(**dict.fromkeys(absent))
-            data = data[self.columns]
-        if self._categories:
-            import pandas as pd
-
-            # a model trained on categories needs the same codes again
-            data = data.assign(
-                **{
-                    name: pd.Categorical(data[name], categories=values)
-                    for name, values in self._categories.items()
-                }
-            )
-        return data
-
-
-def load(path: Path | str, *, digest: str | None = None) -> Predictor:
-    """Load a package to predict with.
-
-    Parameters
-    ----------
-    path : path
-        A private copy, as `fetch` gives.
-    digest : str, optional
-        What the package's digest must be; default: the folder's name, if it is one.
-
-    Raises
-    ------
-    PackageCorrupt
-        The files are not what the digest says.
-    UntrustedTypes
-        The model file holds types that the manifest does not list.
-    MissingExtra
-        The model's library is not installed.
-    """
-    folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
-    if digest is None and _HEX64.fullmatch(folder.name):
-        digest = folder.name
-    manifest = packages.verify(folder, digest)
-    loader = _LOADERS.get(manifest["loader"])
-    if loader is None:
-        raise PackageCorrupt(f"package {folder.name}: unknown loader {manifest['loader']!r}")
-    model, call = loader(folder, manifest)
-    return Predictor(model, manifest, call)
-
-
-_Loaded = tuple[Any, Callable[[Any], Any]]
-
-
-def _load_skops(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    code = folder / "code"
-    if code.is_dir() and str(code) not in sys.path:
-        sys.path.append(str(code))
-    try:
-        model = skops.io.load(folder / "model.skops", trusted=list(manifest["trusted_types"]))
-    except UntrustedTypesFoundException as exc:
-        raise UntrustedTypes(
-            f"package {folder.name[:12]}: its model file holds types that its manifest does not "
-            f"list: {exc}",
-            hint="package the model again, naming them: mlops package MODEL --trust TYPE",
-        ) from exc
-    return model, getattr(model, str(manifest["predict_fn"]))
-
-
-def _load_xgboost(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
-    try:
-        import xgboost
-    except ImportError as exc:
-        raise MissingExtra("xgboost", "XGBoost models") from exc
-    kind = str(manifest["class"])
-    if kind == "Booster":
-        booster = xgboost.Booster(model_file=str(folder / "model.ubj"))
-        categorical = bool(manifest.get("categories"))
-        return booster, lambda data: booster.predict(
-            xgboost.DMatrix(data, enable_categorical=categorical)
-        )
-    found = getattr(xgboost, kind, None)
-    if not (isinstance(found, type) and issubclass(found, xgboost.XGBModel)):
-        raise PackageCorrupt(f"package {folder.name}: {kind!r} is no XGBoost model class")
-    model = found()
-    model.load_model(folder / "model.ubj")
-    return model, getattr(model, str(manifest["predict_fn"]))
-
-
-def _load_python(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
-    name = f"mlops_package_{digest_name(folder)}"
-    spec = importlib.util.spec_from_file_location(name, folder / "function.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and get_type_hints look their module up there
-    # a __pycache__ inside a verified package would be a file nobody verified
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module, module.mlops_predict
-
-
-def digest_name(folder: Path) -> str:
-    """Return a short identifier made of a package folder's name."""
-    return re.sub(r"\W", "_", folder.name)[:16]
-
-
-_LOADERS: dict[str, Callable[[Path, Mapping[str, Any]], _Loaded]] = {
-    "skops": _load_skops,
-    "xgboost": _load_xgboost,
-    "python": _load_python,
-}
