@@ -1,0 +1,1 @@
+"""Side-by-side measurements; each module answers the question in its name."""
