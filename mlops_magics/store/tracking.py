@@ -103,6 +103,18 @@ class Tracking:
         module: ModuleType = mlflow
         return module
 
+    def fluent(self) -> ModuleType:
+        """Return the ``mlflow`` module, pointed here again if anybody has pointed it elsewhere.
+
+        For runs in which the user's own ``mlflow.log_metric`` and autologging must arrive.
+        """
+        mlflow = self.mlflow
+        if (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) != (self.uri, self.registry_uri):
+            with _environment_kept():
+                mlflow.set_tracking_uri(self.uri)
+                mlflow.set_registry_uri(self.registry_uri)
+        return mlflow
+
     @cached_property
     def client(self) -> Any:
         """An ``mlflow.MlflowClient`` of this workspace."""
