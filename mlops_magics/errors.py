@@ -294,7 +294,24 @@ class ParameterInvalid(PipelineError, ValueError):
 
 
 class StepFailed(PipelineError):
-    """A step's notebook raised; names step, cell and error."""
+    """A step's notebook raised; names step, cell and error.
+
+    Attributes
+    ----------
+    step : str
+        The step.
+    cell : int or None
+        Number of the cell in the input notebook, from 1; None when no cell had begun.
+    run : PipelineRun or None
+        The record of the whole run.
+    """
+
+    def __init__(
+        self, message: str, *, step: str = "", cell: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step, self.cell = step, cell
+        self.run: Any = None
 
 
 class StoreError(MlopsError):

@@ -1,0 +1,189 @@
+"""Processes that execute steps: one for each step, the next one started before it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["Event", "Executor"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a step's process tells.
+
+    Attributes
+    ----------
+    step : str
+    kind : str
+        ``cell`` or ``end``; ``died`` when the process ended without a word.
+    details : mapping
+        ``cell``: state, index, total. ``end``: outputs, error. ``died``: status.
+    """
+
+    step: str
+    kind: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Executor:
+    """Starts steps in processes of their own and gathers what they tell.
+
+    A process needs a second to load papermill, so one that has no job yet is always ready. Ends
+    with all its processes when the ``with`` block is left.
+
+    Parameters
+    ----------
+    environment : mapping
+        Of all the steps, on top of this process's own.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**os.environ, **environment}
+        # a notebook's plain `mlflow.start_run()` would go on with the caller's run
+        self._environment.pop("MLFLOW_RUN_ID", None)
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._spare: subprocess.Popen[str] | None = None
+        self._running: dict[str, subprocess.Popen[str]] = {}
+
+    def __enter__(self) -> Executor:
+        self._spare = self._process()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        processes = [*self._running.values(), *([self._spare] if self._spare else [])]
+        for process in processes:
+            _close(process)
+        for process in processes:
+            _end(process)
+
+    def start(
+        self,
+        step: str,
+        *,
+        notebook: Path,
+        output: Path,
+        parameters: Mapping[str, Any],
+        environment: Mapping[str, str],
+        spare: bool,
+    ) -> None:
+        """Start a step.
+
+        Parameters
+        ----------
+        step : str
+            Its name.
+        notebook, output : Path
+            The input notebook and where the executed one goes; the working directory is the
+            input's folder, as in JupyterLab.
+        parameters : mapping
+            JSON values.
+        environment : mapping
+            Of this step.
+        spare : bool
+            Get another process ready, because more steps will come.
+        """
+        process = self._spare or self._process()
+        self._spare = None
+        self._running[step] = process
+        job = {
+            "notebook": str(notebook),
+            "output": str(output),
+            "parameters": dict(parameters),
+            "cwd": str(notebook.parent),
+            "environment": dict(environment),
+        }
+        log = output.with_suffix(".log")
+        threading.Thread(target=self._listen, args=(step, process), daemon=True).start()
+        threading.Thread(target=_copy, args=(process.stderr, log), daemon=True).start()
+        assert process.stdin is not None
+        # a process that died at its start is told of by its listener
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+        if spare:
+            self._spare = self._process()
+
+    def next(self, timeout: float) -> Event | None:
+        """Wait for what happens next; None when nothing did for that many seconds."""
+        try:
+            event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if event.kind in {"end", "died"}:
+            process = self._running.pop(event.step, None)
+            if process is not None:
+                _close(process)
+                _end(process)
+        return event
+
+    def stop(self, step: str) -> None:
+        """End a step's process and its kernel; the notebook stays as far as it got."""
+        process = self._running.get(step)
+        if process is not None:
+            _close(process)
+            _end(process)
+
+    def _process(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mlops_magics.pipelines.step"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C is for the runner, which then ends its steps in order
+        )
+
+    def _listen(self, step: str, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        ended = False
+        for line in process.stdout:
+            details = json.loads(line)
+            kind = details.pop("event")
+            if kind != "ready":
+                self._events.put(Event(step, kind, details))
+            ended = ended or kind == "end"
+        if not ended:
+            self._events.put(Event(step, "died", {"status": process.wait()}))
+
+
+def _copy(stream: IO[str] | None, path: Path) -> None:
+    """Keep what a process writes to its standard error, in a file that exists only if it did."""
+    assert stream is not None
+    file: IO[str] | None = None
+    try:
+        for line in stream:
+            if file is None:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
+            file.write(line)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+
+
+def _end(process: subprocess.Popen[str], patience: float = 5.0) -> None:
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
