@@ -105,14 +105,14 @@ class DatasetVersion(Record):
         ]
         return DatasetInput(
             Dataset(
-                name=self.ref,
+                name=self.name,
                 digest=self.digest[:32],  # MLflow takes 36 characters
                 source_type="local",
                 source=json.dumps({"uri": Path(self.path).as_uri()}),
                 schema=json.dumps({"mlflow_colspec": spec}),
                 profile=json.dumps({"num_rows": self.rows, "digest": self.digest}),
             ),
-            [InputTag("mlflow.data.context", context)],
+            [InputTag("mlflow.data.context", context), InputTag("mlops.dataset", self.ref)],
         )
 
 
@@ -173,7 +173,7 @@ def resolve(workspace: Workspace, ref: str) -> DatasetVersion:
         f"no dataset {match['name']!r}",
         hint=UnknownName("dataset", match["name"], versions).hint
         if versions
-        else f"make it: mlops ingest SOURCE --name {match['name']}",
+        else f"make it: mlops ingest SOURCE {match['name']}",
     )
 
 
