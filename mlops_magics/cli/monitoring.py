@@ -1,0 +1,56 @@
+"""Monitoring: feedback, monitor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import mlops_magics as mlops
+from mlops_magics.cli.parameters import DATA, DURATION, ENDPOINT
+from mlops_magics.cli.verb import verb
+
+if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["feedback", "monitor"]
+
+
+@verb(
+    "feedback",
+    calls=["feedback"],
+    in_shell="mlops feedback flight-delay --labels labels.csv --label-column late",
+    in_notebook="%mlops_feedback flight-delay --labels labels --label-column late",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--labels", type=DATA, required=True, help="Ids and labels: dataset or table.")
+@click.option("--id-column", default="prediction_id", show_default=True)
+@click.option("--label-column", default="label", show_default=True)
+def feedback(
+    endpoint: str, labels: Any, id_column: str, label_column: str, workspace: Workspace | None
+) -> Any:
+    """Tell what really happened: LABELS join ENDPOINT's predictions by their id."""
+    return mlops.feedback(
+        endpoint, labels, id_column=id_column, label_column=label_column, workspace=workspace
+    )
+
+
+@verb(
+    "monitor",
+    calls=["monitor"],
+    in_shell="mlops monitor flight-delay --last 1h",
+    in_notebook="%mlops_monitor flight-delay",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--last", type=DURATION, default="1h", show_default=True, help="Length of the view.")
+@click.option("--since", type=float, help="Begin, in seconds since 1970.")
+@click.option("--until", type=float, help="End, in seconds since 1970.")
+def monitor(
+    endpoint: str,
+    last: str,
+    since: float | None,
+    until: float | None,
+    workspace: Workspace | None,
+) -> Any:
+    """Show ENDPOINT's traffic, latency, errors, drift and quality; in a notebook live."""
+    return mlops.monitor(endpoint, last=last, since=since, until=until, workspace=workspace)

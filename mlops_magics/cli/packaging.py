@@ -1,0 +1,56 @@
+"""Packaging: package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import mlops_magics as mlops
+from mlops_magics.cli.caller import current
+from mlops_magics.cli.parameters import DATA, MODEL, REPORT, RUN
+from mlops_magics.cli.verb import verb
+
+if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["package"]
+
+
+@verb(
+    "package",
+    calls=["package"],
+    in_shell="mlops package runs:/4f1c2a9b/model --data train --target late",
+    in_notebook="%mlops_package model --data train --target late --predict-fn predict_proba",
+)
+@click.argument("model", type=MODEL)
+@click.option("--name", help="Name inside the run; default: model.")
+@click.option("--run", type=RUN, help="Run that made the model.")
+@click.option("--data", type=DATA, help="Training rows: for signature, example and reference.")
+@click.option("--target", help="Column of the data that is no input.")
+@click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
+@click.option("--report", type=REPORT, help="Test report to put in; default: the run's.")
+@click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")
+def package(
+    model: Any,
+    name: str | None,
+    run: str | None,
+    data: Any,
+    target: str | None,
+    predict_fn: str,
+    report: Any,
+    trust: tuple[str, ...],
+    workspace: Workspace | None,
+) -> Any:
+    """Package MODEL with signature, example, golden predictions, reference and digests."""
+    return mlops.package(
+        model,
+        name=name,
+        run=run or current().run_of(model),
+        data=data,
+        target=target,
+        predict_fn=predict_fn,
+        report=report,
+        trust=trust,
+        workspace=workspace,
+    )

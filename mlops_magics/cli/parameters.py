@@ -1,0 +1,310 @@
+"""Types of the verbs' arguments: references to objects, key=value pairs, times."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from mlops_magics.cli import completion
+from mlops_magics.cli.caller import current
+from mlops_magics.errors import InvalidArgument, MlopsError, UnknownName
+
+__all__ = [
+    "ALIAS",
+    "ASSIGNMENT",
+    "DATA",
+    "DATASET",
+    "DURATION",
+    "ENDPOINT",
+    "LATENCY",
+    "MODEL",
+    "REGISTERED",
+    "REPORT",
+    "ROWS",
+    "RUN",
+    "SOURCE",
+    "Bound",
+    "Choice",
+    "Pairs",
+    "Type",
+    "explain",
+    "gather",
+]
+
+if TYPE_CHECKING:
+    Type = click.ParamType[Any]
+else:  # older versions of click have no generic types
+    Type = click.ParamType
+
+_UNRESOLVED = "mlops_magics.unresolved"
+_TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".json", ".jsonl", ".feather")
+
+
+_UNITS = {None: 1.0, "ms": 1.0, "s": 1000.0}
+
+
+class Bound(str):
+    """An argument's text that stands for an object of the notebook."""
+
+    __slots__ = ("value",)
+    value: Any
+
+    def __new__(cls, text: str, value: Any) -> Bound:
+        """Bind a text to an object."""
+        self = super().__new__(cls, text)
+        self.value = value
+        return self
+
+
+class Name(Type):
+    """A name that is known to the workspace; completed from its records."""
+
+    def __init__(self, kind: str, source: str) -> None:
+        self.name, self.source = kind, source
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the names that the workspace's records hold."""
+        return [CompletionItem(name) for name in completion.live(self.source, ctx, incomplete)]
+
+
+class Reference(Name):
+    """An object of the notebook by its bare name or ``{expr}``; else a name in the records."""
+
+    def __init__(self, kind: str, source: str, methods: tuple[str, ...] = ()) -> None:
+        super().__init__(kind, source)
+        self.methods = methods
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the object, or what the text says."""
+        if isinstance(value, Bound):
+            return value.value
+        if not isinstance(value, str) or ctx is None or ctx.resilient_parsing:
+            return value
+        if value.isidentifier():
+            namespace = current(ctx).namespace
+            found = namespace.get(value)
+            if found is not None and not isinstance(found, ModuleType):
+                return found
+            near = difflib.get_close_matches(value, self.objects(namespace), n=1, cutoff=0.6)
+            if near:
+                ctx.meta.setdefault(_UNRESOLVED, {})[value] = near[0]
+        return self.read(value)
+
+    def read(self, text: str) -> Any:
+        """Return what a text that is no variable stands for."""
+        return text
+
+    def objects(self, namespace: Mapping[str, Any]) -> list[str]:
+        """Return the notebook's variables that would do, told by their methods."""
+        return [
+            name
+            for name, value in list(namespace.items())
+            if not name.startswith("_")
+            and not isinstance(value, (type, ModuleType))
+            and all(hasattr(type(value), method) for method in self.methods)
+        ]
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the notebook's fitting variables, then the workspace's names."""
+        fitting = [
+            name for name in self.objects(current(ctx).namespace) if name.startswith(incomplete)
+        ]
+        return [CompletionItem(name, type="plain") for name in fitting] + super().shell_complete(
+            ctx, param, incomplete
+        )
+
+
+class Data(Reference):
+    """A DataFrame, a dataset of the workspace, or a file with a table."""
+
+    def read(self, text: str) -> Any:
+        """Read a file's table; any other text names a dataset."""
+        if text.lower().endswith(_TABLE_SUFFIXES):
+            from mlops_magics.data import sources
+
+            table: Any = sources.read(text).data
+            return table.to_pandas() if hasattr(table, "to_pandas") else table
+        return text
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer variables and datasets; where neither fits, files."""
+        return super().shell_complete(ctx, param, incomplete) or [
+            CompletionItem(incomplete, type="file")
+        ]
+
+
+class Source(Data):
+    """What can be ingested: a DataFrame, a path, a glob, a URL; the verb reads it."""
+
+    def read(self, text: str) -> str:
+        """Leave the text as it is."""
+        return text
+
+
+class Rows(Data):
+    """Rows to predict: as data, or written out as JSON; ``-`` reads them from standard input."""
+
+    def read(self, text: str) -> Any:
+        """Parse JSON that is written out, else read a table."""
+        if text == "-":
+            text = click.get_text_stream("stdin").read()
+        if text.lstrip()[:1] in {"{", "["}:
+            try:
+                return json.loads(text)
+            except ValueError as exc:
+                raise InvalidArgument(
+                    f"the rows are not JSON: {exc}", hint="""such as: '{"month": 3}'"""
+                ) from exc
+        return super().read(text)
+
+
+class Pairs(Type):
+    """``KEY=VALUE``; values are numbers, true, false, null where they look so, else text.
+
+    Parameters
+    ----------
+    numbers : bool
+        Only numbers are taken.
+    text : bool
+        Values stay text.
+    """
+
+    name = "key=value"
+
+    def __init__(self, *, numbers: bool = False, text: bool = False) -> None:
+        self.numbers, self.text = numbers, text
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Mapping[str, Any]:
+        """Return a mapping with one pair, or the notebook's mapping as it is."""
+        if isinstance(value, Bound):
+            value = value.value
+        if isinstance(value, Mapping):
+            return value
+        key, sign, text = str(value).partition("=")
+        key = key.strip()
+        if not sign or not key:
+            shape = "metric=number" if self.numbers else "key=value"
+            raise click.BadParameter(f"{value!r} is not {shape}", ctx, param)
+        if self.text:
+            return {key: text}
+        if self.numbers:
+            # a latency may bear its unit: p95=20ms
+            match = re.fullmatch(r"\s*([-+.\deE]+)\s*(ms|s)?\s*", text)
+            try:
+                return {
+                    key: float(match[1] if match else text) * _UNITS[match[2] if match else None]
+                }
+            except ValueError:
+                raise click.BadParameter(f"{text!r} of {key} is not a number", ctx, param) from None
+        return {key: _scalar(text)}
+
+
+class Assignment(Type):
+    """``KEY=VALUE`` whose value is read later, by a declared type; or a mapping."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Mapping[str, Any]:
+        """Check the form."""
+        if isinstance(value, Bound):
+            value = value.value
+        if isinstance(value, Mapping):
+            return value
+        if not str(value).partition("=")[1]:
+            raise click.BadParameter(f"{value!r} is not key=value", ctx, param)
+        return str(value)
+
+
+def _scalar(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+    # NaN and Infinity are words to a person; JSON itself does not know them
+    return text if isinstance(found, float) and text.strip().lstrip("-")[:1].isalpha() else found
+
+
+def gather(pairs: tuple[Mapping[str, Any], ...]) -> dict[str, Any] | None:
+    """Merge the pairs of a repeated option; None when there is none."""
+    merged = {key: value for pair in pairs for key, value in pair.items()}
+    return merged or None
+
+
+class Duration(Type):
+    """A span of time such as ``90s``, ``15m``, ``1h``, ``2d``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form; the verbs take the text."""
+        text = str(value).strip()
+        if not re.fullmatch(r"\d+(\.\d+)?\s*[smhdw]", text):
+            raise click.BadParameter(
+                f"{text!r} is not a duration such as 90s, 15m, 1h or 2d", ctx, param
+            )
+        return text
+
+
+class Latency(Type):
+    """Milliseconds: ``5ms``, ``0.2s``, or a plain number."""
+
+    name = "latency"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return milliseconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", str(value).strip())
+        if match is None:
+            raise click.BadParameter(f"{value!r} is not a latency such as 20ms", ctx, param)
+        return float(match[1]) * (1000 if match[2] == "s" else 1)
+
+
+class Choice(click.Choice[str]):
+    """One of some words; a wrong one gets the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word."""
+        if value not in self.choices:
+            kind = param.name if param is not None and param.name else "choice"
+            raise UnknownName(kind, str(value), list(self.choices))
+        return str(value)
+
+
+def explain(error: MlopsError, ctx: click.Context) -> None:
+    """Add the notebook's nearest variable to an error about a name that was not found."""
+    for name, near in ctx.meta.get(_UNRESOLVED, {}).items():
+        if name in error.message:
+            error.hint = f"no variable {name!r} either; did you mean {near!r}?"
+
+
+MODEL = Reference("model", "models", ("predict",))
+REPORT = Reference("report", "none", ("card", "to_dict"))
+DATA = Data("data", "datasets", ("columns", "iloc"))
+ROWS = Rows("rows", "datasets", ("columns", "iloc"))
+RUN = Name("run", "runs")
+SOURCE = Source("source", "none", ("columns", "iloc"))
+DATASET = Name("dataset", "datasets")
+ENDPOINT = Name("endpoint", "endpoints")
+REGISTERED = Name("name", "registered")
+ALIAS = Name("alias", "aliases")
+ASSIGNMENT = Assignment()
+DURATION = Duration()
+LATENCY = Latency()

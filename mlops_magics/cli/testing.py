@@ -1,0 +1,74 @@
+"""Testing: test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import mlops_magics as mlops
+from mlops_magics.cli.caller import current
+from mlops_magics.cli.parameters import DATA, MODEL, RUN, Choice, Pairs, gather
+from mlops_magics.cli.verb import verb
+
+if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["test"]
+
+_GATE = Pairs(numbers=True)
+
+
+@verb(
+    "test",
+    calls=["test"],
+    in_shell="mlops test flight-delay@challenger --data holdout --target late --min roc_auc=0.7",
+    in_notebook="%mlops_test model --data holdout --target late --min roc_auc=0.7",
+)
+@click.argument("model", type=MODEL)
+@click.option("--data", type=DATA, required=True, help="Held-out rows: dataset or table.")
+@click.option("--target", required=True, help="Column that holds the truth.")
+@click.option("--task", type=Choice(["classification", "regression"]), help="Default: by target.")
+@click.option("--min", "minimum", type=_GATE, multiple=True, help="Floor of a metric; repeatable.")
+@click.option("--max", "maximum", type=_GATE, multiple=True, help="Ceiling; repeatable.")
+@click.option("--no-worse-than", type=MODEL, help="Model that must not do better.")
+@click.option("--slice", "--slices", "slices", multiple=True, help="Column to test by; repeatable.")
+@click.option("--max-gap", type=float, help="Largest gap between a slice and the whole.")
+@click.option("--name", help="The test's name.")
+@click.option("--run", type=RUN, help="Run that keeps the report; default: the model's.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+def test(
+    model: Any,
+    data: Any,
+    target: str,
+    task: str | None,
+    minimum: tuple[Mapping[str, float], ...],
+    maximum: tuple[Mapping[str, float], ...],
+    no_worse_than: Any,
+    slices: tuple[str, ...],
+    max_gap: float | None,
+    name: str | None,
+    run: str | None,
+    seed: int,
+    workspace: Workspace | None,
+) -> Any:
+    """Test MODEL on held-out data: metrics with confidence intervals, slices, gates.
+
+    A gate that does not hold fails the command, after the report has been stored.
+    """
+    return mlops.test(
+        model,
+        data,
+        target,
+        task=task,
+        min=gather(minimum),
+        max=gather(maximum),
+        no_worse_than=no_worse_than,
+        slices=slices,
+        max_gap=max_gap,
+        name=name,
+        run=run or current().run_of(model),
+        seed=seed,
+        workspace=workspace,
+    )

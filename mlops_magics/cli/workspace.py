@@ -1,0 +1,50 @@
+"""Workspace: init, status, doctor, stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import mlops_magics as mlops
+from mlops_magics.cli.verb import verb
+
+if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["doctor", "init", "status", "stop"]
+
+
+@verb(
+    "init",
+    calls=["init"],
+    in_shell="mlops init",
+    in_notebook="%mlops_init",
+    finds_workspace=False,
+)
+@click.argument("path", default=".", type=click.Path(file_okay=False))
+def init(path: str) -> Any:
+    """Make a workspace in the project's folder PATH (default: this folder).
+
+    A workspace is the folder .mlops, which holds the records of runs, models, endpoints and
+    predictions. One that exists already is opened.
+    """
+    return mlops.init(path)
+
+
+@verb("status", calls=["status"], in_shell="mlops status", in_notebook="%mlops_status")
+def status(workspace: Workspace | None) -> Any:
+    """Show the workspace by its five drivers, and what to do next."""
+    return mlops.status(workspace=workspace)
+
+
+@verb("doctor", calls=["doctor"], in_shell="mlops doctor", in_notebook="%mlops_doctor")
+def doctor(workspace: Workspace | None) -> Any:
+    """Check the workspace's parts, and name the command that mends each."""
+    return mlops.doctor(workspace=workspace)
+
+
+@verb("stop", calls=["stop"], in_shell="mlops stop", in_notebook="%mlops_stop")
+def stop(workspace: Workspace | None) -> Any:
+    """Stop the workspace's server; its endpoints come back with the next deployment."""
+    return mlops.stop(workspace=workspace)
