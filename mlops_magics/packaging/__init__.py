@@ -1,0 +1,5 @@
+"""Model packaging: a folder that predicts anywhere, with the evidence of what it is."""
+
+from mlops_magics.packaging.package import Package, package
+
+__all__ = ["Package", "package"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlops_magics.store.workspace import Workspace
 
 __all__ = ["PASSED_TAG", "REPORT", "REPORT_RUN_TAG", "read_report", "write_report"]
@@ -32,3 +35,46 @@ def read_report(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
             return None
         report: dict[str, Any] = tracking.mlflow.artifacts.load_dict(f"runs:/{run_id}/{REPORT}")
     return report
+
+
+def witness(data: pd.DataFrame, outputs: Any) -> dict[str, Any] | None:
+    """Return rows and a model's predictions for them, by which the model is known again.
+
+    Rows are Arrow IPC in base 64, which keeps every type. None when Arrow cannot hold them.
+    """
+    import pyarrow as pa
+
+    from mlops_magics.records import plain
+
+    sink = pa.BufferOutputStream()
+    try:
+        table = pa.Table.from_pandas(data, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return None
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    rows = base64.b64encode(sink.getvalue()).decode("ascii")
+    return {"rows": rows, "outputs": plain(outputs)}
+
+
+def is_of(report: Mapping[str, Any], predict: Callable[[Any], Any]) -> bool:
+    """Tell whether a test report is of the model that predicts so, by the report's witness."""
+    import numpy as np
+    import pyarrow as pa
+
+    from mlops_magics.records import plain
+
+    kept = report.get("witness")
+    if not kept:
+        return False
+    data = pa.ipc.open_stream(base64.b64decode(kept["rows"])).read_pandas()
+    try:
+        found = plain(predict(data))
+    except Exception:  # a model of other columns; whatever it raises, the report is not of it
+        return False
+    if found == kept["outputs"]:
+        return True
+    try:
+        return bool(np.allclose(found, kept["outputs"], rtol=1e-9, atol=1e-12))
+    except (TypeError, ValueError):
+        return False

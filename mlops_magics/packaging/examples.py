@@ -1,0 +1,125 @@
+"""Examples inside a package: input example, golden predictions, reference profile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlops_magics.profiles import Profile
+from mlops_magics.records import plain
+
+__all__ = ["golden_rows", "outputs_of", "reference_profile", "same_outputs", "split"]
+
+GOLDEN = 20
+REFERENCE = 50_000
+
+
+def split(data: pd.DataFrame) -> dict[str, Any]:
+    """Return rows in MLflow's ``dataframe_split`` form: columns, and data as JSON values.
+
+    Examples
+    --------
+    >>> split(pd.DataFrame({"hour": [5], "wind": [float("nan")]}))
+    {'columns': ['hour', 'wind'], 'data': [[5, None]]}
+    """
+    text = data.to_json(orient="split", index=False, date_format="iso", double_precision=15)
+    parsed: dict[str, Any] = json.loads(text)
+    return {"columns": parsed["columns"], "data": parsed["data"]}
+
+
+def golden_rows(data: pd.DataFrame, rows: int = GOLDEN, seed: int = 0) -> pd.DataFrame:
+    """Choose rows that exercise a model: nulls, rare categories, extremes, then chance.
+
+    Parameters
+    ----------
+    data : DataFrame of shape (n_rows, n_features)
+        The training features.
+    rows : int
+        At most so many.
+    seed : int
+        Of the random ones.
+    """
+    chosen: dict[int, None] = {}
+    for name in data.columns:
+        column = data[name]
+        missing = column.isna().to_numpy()
+        if missing.any():
+            chosen[int(missing.argmax())] = None
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            numbers = column.to_numpy(dtype=float, na_value=np.nan)
+            if not np.isnan(numbers).all():
+                chosen[int(np.nanargmax(numbers))] = None
+        else:
+            counts = column.value_counts()
+            counts = counts[counts > 0]
+            if len(counts):
+                rarest = (column == counts.index[-1]).to_numpy(dtype=bool, na_value=False)
+                chosen[int(rarest.argmax())] = None
+    # half of the rows are ordinary ones, however many columns there are
+    special = list(chosen)[: rows // 2]
+    order = np.random.default_rng(seed).permutation(len(data))[:rows]
+    places = list(dict.fromkeys([*special, *order.tolist()]))[:rows]
+    return data.iloc[sorted(places)].reset_index(drop=True)
+
+
+def outputs_of(values: Any) -> list[Any]:
+    """Return predictions as JSON values, one entry for each row.
+
+    Examples
+    --------
+    >>> outputs_of(np.array([[0.25, 0.75]])), outputs_of(pd.Series(["late"]))
+    ([[0.25, 0.75]], ['late'])
+    """
+    if isinstance(values, pd.DataFrame):
+        rows = json.loads(values.to_json(orient="records", date_format="iso", double_precision=15))
+        return list(rows)
+    listed = values.tolist() if hasattr(values, "tolist") else list(values)
+    return list(plain(listed))
+
+
+def same_outputs(first: Any, second: Any) -> bool:
+    """Tell whether two lists of predictions agree: labels equal, numbers to 1e-9 relatively."""
+    left, right = outputs_of(first), outputs_of(second)
+    if left == right:
+        return True
+    try:
+        a, b = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
+    except (ValueError, TypeError):
+        return False
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def reference_profile(data: pd.DataFrame, predicted: Any, classes: list[Any] | None) -> Profile:
+    """Profile training features and the predictions on them, the latter as ``prediction``.
+
+    Parameters
+    ----------
+    data : DataFrame of shape (n_rows, n_features)
+        The training features, or a sample of them.
+    predicted : array-like
+        The model's output for these rows; of probabilities, the last class's where there are two,
+        else the most probable class.
+    classes : list, optional
+        Names of the probabilities' columns.
+    """
+    values = _one_column(predicted, classes)
+    frame = data.copy(deep=False)
+    if values is not None and "prediction" not in frame.columns:
+        frame["prediction"] = values
+    return Profile.of(frame)
+
+
+def _one_column(predicted: Any, classes: list[Any] | None) -> Any:
+    if isinstance(predicted, pd.DataFrame):
+        return predicted.iloc[:, 0].to_numpy() if predicted.shape[1] == 1 else None
+    values = np.asarray(predicted)
+    if values.ndim == 1:
+        return values
+    if values.ndim == 2 and values.shape[1] <= 2:
+        return values[:, -1]
+    if values.ndim == 2 and classes and len(classes) == values.shape[1]:
+        return np.asarray([str(name) for name in classes])[values.argmax(axis=1)]
+    return None

@@ -1,0 +1,326 @@
+"""Package a model: from a live object to a verified folder and a logged model in MLflow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mlops_magics.cards import Badge, Card, Code, Grid
+from mlops_magics.errors import (
+    EvidenceMissing,
+    InvalidArgument,
+    ModelError,
+    SignatureMissing,
+    UnknownName,
+)
+from mlops_magics.packaging import examples, folder, logged, signature
+from mlops_magics.packaging.flavors import Written, flavor_of
+from mlops_magics.records import Record, plain
+from mlops_magics.store import datasets, evidence, packages, predictors
+from mlops_magics.store.workspace import Workspace, resolve
+
+__all__ = ["Package", "package"]
+
+
+@dataclass(frozen=True)
+class Package(Record):
+    """A packaged model.
+
+    Attributes
+    ----------
+    uri : str
+        ``models:/m-…``; any MLflow tool can load it.
+    name, model_id, run_id, digest : str
+        Its names in MLflow, and its content's digest.
+    flavor, task, predict_fn : str
+        What it is and how it predicts; task is ``binary``, ``multiclass``, ``regression`` or empty.
+    path : Path
+        The private copy that servers load.
+    size : int
+        Bytes of all files.
+    inputs, outputs : list of dict
+        The signature's columns in MLflow's form.
+    trusted : list of str
+        Types that loading it trusts.
+    locked : int
+        Distributions in the exact lock.
+    passed : bool or None
+        Whether its test report passed; None when there is none.
+    """
+
+    uri: str
+    name: str
+    model_id: str
+    run_id: str
+    digest: str
+    flavor: str
+    task: str
+    predict_fn: str
+    path: Path
+    size: int
+    inputs: list[dict[str, Any]] = field(repr=False)
+    outputs: list[dict[str, Any]] = field(repr=False)
+    trusted: list[str] = field(repr=False)
+    locked: int
+    passed: bool | None
+
+    def card(self) -> Card:
+        """Show identity, contents and signature."""
+        state = {True: Badge("tests passed", "good"), False: Badge("tests failed", "bad")}
+        rows = [
+            [one["name"], one["type"], "required" if one["required"] else "optional"]
+            for one in self.inputs
+        ]
+        register = f"mlops register {self.uri} --name {self.name}"
+        test = f"mlops test {self.uri} --data HOLDOUT --target TARGET"
+        return Card(
+            title=self.name,
+            subtitle=f"package · {self.flavor}",
+            badge=Badge("not tested", "warn") if self.passed is None else state[self.passed],
+            facts=[
+                ("uri", Code(self.uri)),
+                ("digest", Code(self.digest[:16])),
+                ("size", f"{self.size / 1024:,.0f} KiB"),
+                ("predicts with", Code(self.predict_fn)),
+                ("environment", f"{self.locked} distributions, locked exactly"),
+                ("run", Code(self.run_id)),
+            ],
+            grids=[Grid(["input", "type", ""], rows)],
+            next=[register if self.passed is not None else test],
+        )
+
+
+def package(
+    model: Any,
+    *,
+    name: str | None = None,
+    run: str | None = None,
+    data: pd.DataFrame | str | None = None,
+    target: str | None = None,
+    predict_fn: str = "predict",
+    report: Any = None,
+    trust: Sequence[str] = (),
+    workspace: Workspace | None = None,
+) -> Package:
+    """Write a model as a package, verify that it predicts the same, and log it in MLflow.
+
+    Parameters
+    ----------
+    model : object
+        A fitted scikit-learn estimator or pipeline, an XGBoost model, a Python function of a
+        DataFrame, or an object with ``predict(data)`` whose class and attributes are source.
+    name : str, optional
+        In MLflow; default: the type's name.
+    run : str, optional
+        MLflow's run that trained it; default: its active run, else a new one.
+    data : DataFrame of shape (n_rows, n_columns) or str, optional
+        The training rows, or a dataset's reference; default: the dataset of the run.
+    target : str, optional
+        A column of ``data`` that is no feature.
+    predict_fn : str
+        The method that predicts.
+    report : TestReport or mapping, optional
+        Of this model; default: the run's, if it is of this model.
+    trust : sequence of str
+        Types that loading may construct beyond scikit-learn's, NumPy's and SciPy's own.
+    workspace : Workspace, optional
+        Default: found from the working directory.
+
+    Returns
+    -------
+    Package
+
+    Raises
+    ------
+    UnsupportedModel
+        No flavour can write it without pickle.
+    UntrustedTypes
+        It holds types that ``trust`` does not name.
+    SignatureMissing
+        There are no training rows to take the signature from.
+    EvidenceMissing
+        The report given is of another model.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> workspace = getfixture("workspace")
+    >>> flowers = load_iris(as_frame=True)
+    >>> model = LogisticRegression(max_iter=500).fit(flowers.data, flowers.target)
+    >>> packed = package(model, name="iris", data=flowers.data, workspace=workspace)
+    >>> packed.flavor, packed.uri.startswith("models:/m-")
+    ('sklearn', True)
+    """
+    workspace = resolve(workspace)
+    flavor = flavor_of(model)
+    name = _checked_name(name or _default_name(model))
+    features = training_features(workspace, model, data, target, run)
+    private = Path(tempfile.mkdtemp(dir=workspace.directory("packages"), prefix=".write-"))
+    try:
+        (private / "mlops").mkdir()
+        written = flavor.write(model, private, predict_fn, tuple(trust))
+        draft = _describe(private, written, model, features, predict_fn)
+        draft.content.update(flavor=flavor.name, loader=flavor.loader, target=target)
+        locked = folder.write_environment(private, written.distributions)
+        with logged.run_of(workspace, run, f"package {name}") as run_id:
+            found = _report_of(workspace, run_id, report, model)
+            if found is not None:
+                folder.write_json(private / "mlops" / "report.json", found)
+            model_id, digest = logged.log(workspace, draft, name=name, run_id=run_id, report=found)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    path = workspace.directory("packages") / digest
+    manifest = packages.read_manifest(path)
+    return Package(
+        uri=f"models:/{model_id}",
+        name=name,
+        model_id=model_id,
+        run_id=run_id,
+        digest=digest,
+        flavor=flavor.name,
+        task=manifest["task"],
+        predict_fn=predict_fn,
+        path=path,
+        size=sum((path / each).stat().st_size for each in packages.files_of(path)),
+        inputs=manifest["signature"]["inputs"],
+        outputs=manifest["signature"]["outputs"],
+        trusted=manifest["trusted_types"],
+        locked=locked,
+        passed=None if found is None else bool(found["passed"]),
+    )
+
+
+def training_features(
+    workspace: Workspace,
+    model: Any,
+    data: pd.DataFrame | str | None,
+    target: str | None,
+    run: str | None = None,
+) -> pd.DataFrame:
+    """Return the columns that the model was trained on, in its order.
+
+    Raises
+    ------
+    SignatureMissing
+        No data were given, and the run names no dataset of the workspace.
+    UnknownName
+        The target, or a feature of the model, is no column of the data.
+    """
+    if data is None:
+        data = logged.dataset_of(workspace, run)
+        if data is None:
+            raise SignatureMissing(
+                f"{type(model).__name__} cannot be packaged without its training rows: they give "
+                "the signature, the input example and the reference profile",
+                hint="name them: --data train   (in Python: data=train)",
+            )
+    if isinstance(data, str):
+        data = datasets.read(workspace, data)
+    if not isinstance(data, pd.DataFrame):
+        raise InvalidArgument(f"data is a {type(data).__name__}, not a DataFrame or a dataset")
+    if data.empty:
+        raise SignatureMissing("the training data have no rows, so the signature is unknown")
+    if target is not None and target not in data.columns:
+        raise UnknownName("column", target, map(str, data.columns))
+    # a Booster says its columns' names otherwise than an estimator
+    names = getattr(model, "feature_names_in_", None)
+    names = getattr(model, "feature_names", None) if names is None else names
+    if names is None or callable(names):
+        return data.drop(columns=[target]) if target else data
+    for each in names:
+        if each not in data.columns:
+            raise UnknownName(
+                "column", str(each), map(str, data.columns), hint="the model was trained with it"
+            )
+    return data[list(names)]
+
+
+def _describe(
+    private: Path, written: Written, model: Any, features: pd.DataFrame, predict_fn: str
+) -> logged.Draft:
+    """Write examples and reference profile, and what they say of the model."""
+    call = predictors.callable_of(model, predict_fn)
+    golden = examples.golden_rows(features)
+    sample = features
+    if len(features) > examples.REFERENCE:
+        sample = features.sample(examples.REFERENCE, random_state=0)
+    try:
+        answers = call(golden)
+        predicted = call(sample)
+    except Exception as exc:  # whatever the user's own model raises
+        raise ModelError(
+            f"{predict_fn} fails on the training rows: {type(exc).__name__}: {exc}",
+            hint="give the columns that it was trained on, and --target for the one to leave out",
+        ) from exc
+    outputs = examples.outputs_of(answers)
+    if len(outputs) != len(golden):
+        raise ModelError(f"{predict_fn} gave {len(outputs)} predictions for {len(golden)} rows")
+    classes = getattr(model, "classes_", None)
+    listed = None if classes is None else list(plain(list(classes)))
+    folder.write_examples(private, golden, outputs)
+    profile = examples.reference_profile(sample, predicted, listed)
+    folder.write_json(private / "mlops" / "reference.json", profile.to_dict())
+    content = {
+        "task": _task(model, listed),
+        "predict_fn": predict_fn,
+        "classes": listed,
+        "signature": {
+            "inputs": signature.input_columns(features),
+            "outputs": signature.output_columns(answers),
+        },
+        "categories": signature.categories_of(features),
+        "data": {
+            "rows": len(features),
+            "columns": features.shape[1],
+            "reference_rows": len(sample),
+        },
+    }
+    return logged.Draft(private, written, content, golden, outputs)
+
+
+def _task(model: Any, classes: list[Any] | None) -> str:
+    if classes is not None:
+        return "binary" if len(classes) == 2 else "multiclass"
+    if not hasattr(model, "fit"):
+        return ""
+    from sklearn.base import is_regressor
+
+    return "regression" if is_regressor(model) else ""
+
+
+def _report_of(workspace: Workspace, run_id: str, report: Any, model: Any) -> dict[str, Any] | None:
+    """Return the test report of exactly this model, given or kept in its run."""
+    call = predictors.callable_of(model)
+    if report is not None:
+        given: dict[str, Any] = report.to_dict() if hasattr(report, "to_dict") else dict(report)
+        if not evidence.is_of(given, call):
+            raise EvidenceMissing(
+                "the test report given is of another model: it predicts otherwise on the report's "
+                "own rows",
+                hint="test this one: mlops test MODEL --data HOLDOUT --target TARGET",
+            )
+        return given
+    found = evidence.read_report(workspace, run_id)
+    return found if found is not None and evidence.is_of(found, call) else None
+
+
+def _default_name(model: Any) -> str:
+    own = getattr(model, "__name__", None) or type(model).__name__
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", own).lower().strip("-")
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,127}", name):
+        raise InvalidArgument(
+            f"{name!r} cannot be a model's name",
+            hint="letters, digits, spaces, '-' and '_', beginning with a letter or digit",
+        )
+    return name
