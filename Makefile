@@ -13,7 +13,7 @@ help:  ## list the targets
 
 setup: $(VENV)/.ready  ## make .venv with everything that the other targets need
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml constraints.txt extension/package-lock.json $(wildcard extension/src/* extension/src/views/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "setup: virtual environment in $(VENV)"

@@ -38,6 +38,7 @@
     │   ├── DatabaseUnavailable
     │   ├── TrackingUnavailable
     │   └── LockTimeout
+    ├── FrontEndMissing            the widgets' JavaScript has not been built
     └── MissingExtra               an optional dependency is absent; names the pip line
 
 They are ordinary exceptions, so that papermill, nbval and a shell see a failure with its
@@ -60,6 +61,7 @@ __all__ = [
     "DeployFailed",
     "EndpointNotFound",
     "EvidenceMissing",
+    "FrontEndMissing",
     "GateFailed",
     "InvalidArgument",
     "InvalidSetting",
@@ -328,6 +330,23 @@ class TrackingUnavailable(StoreError):
 
 class LockTimeout(StoreError):
     """Another process holds a lock for too long."""
+
+
+class FrontEndMissing(MlopsError):
+    """The widgets' JavaScript is built when the package is; here it was not.
+
+    Examples
+    --------
+    >>> print(FrontEndMissing("monitor.js"))
+    the widgets' front end is not built: no monitor.js
+      → in the source folder: npm --prefix extension ci && npm --prefix extension run build
+    """
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"the widgets' front end is not built: no {path}",
+            hint="in the source folder: npm --prefix extension ci && npm --prefix extension run build",
+        )
 
 
 class MissingExtra(MlopsError, ImportError):
