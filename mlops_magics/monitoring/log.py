@@ -1,0 +1,179 @@
+"""The inference log: spool lines, and the rows of the inference table they become.
+
+A request with one row has its own id as ``prediction_id``; of several rows each has
+``<request id>:<row>``. A request that failed leaves one row, with its error and no output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mlops_magics.monitoring.references import PREDICTION, Reference
+from mlops_magics.store import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+__all__ = ["Request", "decode", "frame", "insert", "select"]
+
+
+class Request(msgspec.Struct):
+    """One logged request: a line of the spool.
+
+    Attributes
+    ----------
+    id, client_id : str
+        The server's id, and the caller's if it sent one.
+    t : float
+        Arrival, seconds since 1970.
+    columns : list of str
+    rows : list of list, or None
+        None when the request was refused or failed before it was understood.
+    outputs : list or None
+        One for each row.
+    ms : float
+        Latency in milliseconds.
+    """
+
+    id: str
+    t: float
+    endpoint: str
+    status: int
+    ms: float
+    client_id: str | None = None
+    revision: int | None = None
+    version: str | None = None
+    variant: str | None = None
+    columns: list[str] | None = None
+    rows: list[list[Any]] | None = None
+    outputs: list[Any] | None = None
+    error: str | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether there are predictions."""
+        return self.status < 400 and self.outputs is not None
+
+
+_decoder = msgspec.json.Decoder(Request)
+
+
+def decode(line: bytes) -> Request:
+    """Read a spool line.
+
+    Raises
+    ------
+    msgspec.MsgspecError
+        It is damaged.
+
+    Examples
+    --------
+    >>> decode(b'{"id":"a","t":1.0,"endpoint":"e","status":400,"ms":0.3}').answered
+    False
+    """
+    return _decoder.decode(line)
+
+
+def insert(connection: Connection, requests: Sequence[Request]) -> None:
+    """Write requests to the inference table; rows that are there already stay as they are."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [row for request in requests for row in _explode(request)]
+    if rows:
+        connection.execute(dialect.insert(tables.predictions).on_conflict_do_nothing(), rows)
+
+
+def _explode(request: Request) -> Iterator[dict[str, Any]]:
+    common = {
+        "request_id": request.id,
+        "client_id": request.client_id,
+        "time": request.t,
+        "endpoint": request.endpoint,
+        "revision": request.revision,
+        "version": request.version,
+        "variant": request.variant,
+        "status": request.status,
+        "latency": request.ms,
+        "error": request.error,
+    }
+    rows = request.rows or []
+    size = max(len(rows), len(request.outputs or [])) if request.answered else min(1, len(rows))
+    columns = request.columns or []
+    for place in range(max(1, size)):
+        inputs = dict(zip(columns, rows[place], strict=False)) if place < len(rows) else None
+        output = request.outputs[place] if request.answered and request.outputs else None
+        yield common | {
+            "prediction_id": request.id if size <= 1 else f"{request.id}:{place}",
+            "row": place,
+            "inputs": inputs,
+            "output": output,
+        }
+
+
+def select(
+    connection: Connection, endpoint: str, since: float, until: float
+) -> dict[int, list[Request]]:
+    """Read the requests of a time range back, by revision.
+
+    The range is from ``since`` (inclusive) to ``until`` (exclusive), in seconds since 1970.
+    """
+    t = tables.predictions.c
+    query = (
+        sa.select(t.request_id, t.time, t.revision, t.status, t.latency, t.inputs, t.output)
+        .where(t.endpoint == endpoint, t.time >= since, t.time < until)
+        .order_by(t.time, t.request_id, t.row)
+    )
+    found: dict[str, Request] = {}
+    for row in connection.execute(query):
+        request = found.get(row.request_id)
+        if request is None:
+            request = Request(
+                id=row.request_id,
+                t=row.time,
+                endpoint=endpoint,
+                status=row.status,
+                ms=row.latency,
+                revision=row.revision,
+                columns=list(row.inputs or {}),
+                rows=[],
+                outputs=[] if row.status < 400 else None,
+            )
+            found[row.request_id] = request
+        if row.inputs is not None and request.rows is not None:
+            request.rows.append(list(row.inputs.values()))
+        if request.outputs is not None:
+            request.outputs.append(row.output)
+    grouped: dict[int, list[Request]] = {}
+    for request in found.values():
+        grouped.setdefault(request.revision or 0, []).append(request)
+    return grouped
+
+
+def frame(requests: Iterable[Request]) -> pd.DataFrame:
+    """Return inputs and predictions of the answered requests, as the reference was made.
+
+    Examples
+    --------
+    >>> request = Request("a", 1.0, "e", 200, 0.3, columns=["x"], rows=[[1], [2]], outputs=[5, 6])
+    >>> frame([request]).to_dict("list")
+    {'x': [1, 2], 'prediction': [5, 6]}
+    """
+    by_columns: dict[tuple[str, ...], tuple[list[list[Any]], list[Any]]] = {}
+    for request in requests:
+        if request.answered and request.rows and request.outputs is not None:
+            rows, outputs = by_columns.setdefault(tuple(request.columns or ()), ([], []))
+            rows += request.rows
+            outputs += [Reference.prediction(output) for output in request.outputs]
+    parts = []
+    for columns, (rows, outputs) in by_columns.items():
+        part = pd.DataFrame(rows, columns=list(columns))
+        part[PREDICTION] = outputs
+        parts.append(part)
+    if not parts:
+        return pd.DataFrame()
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)

@@ -1,0 +1,134 @@
+"""What a revision's package says about itself: how to read its outputs, and what is normal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mlops_magics.profiles import Profile
+from mlops_magics.store import tables
+
+__all__ = ["PREDICTION", "Reference", "References"]
+
+PREDICTION = "prediction"
+"""The model's output among the columns of a reference profile."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The monitoring side of a package.
+
+    Attributes
+    ----------
+    profile : Profile or None
+        Of the training features and the prediction on them; None if the package has none.
+    manifest : mapping
+        ``task``, ``predict_fn``, ``classes``, ``target`` and more.
+    report : mapping
+        The test report's JSON; empty if the package has none.
+    """
+
+    profile: Profile | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, package: Path) -> Reference:
+        """Read a package folder; what is missing there is missing here.
+
+        Examples
+        --------
+        >>> Reference.load(Path("/nowhere")).profile is None
+        True
+        """
+        folder = package / "mlops"
+        found = {
+            name: _json(folder / f"{name}.json") for name in ("reference", "manifest", "report")
+        }
+        profile = Profile.from_dict(found["reference"]) if found["reference"] else None
+        return cls(profile, found["manifest"], found["report"])
+
+    @property
+    def task(self) -> str | None:
+        """``classification``, ``regression`` or whatever the manifest says; None if unknown."""
+        return self.manifest.get("task")
+
+    @property
+    def classes(self) -> Sequence[Any]:
+        """The class labels in the order of the model's probability columns."""
+        return self.manifest.get("classes") or []
+
+    @property
+    def scores(self) -> bool:
+        """Whether outputs are probabilities."""
+        return "proba" in str(self.manifest.get("predict_fn", ""))
+
+    @staticmethod
+    def prediction(output: Any) -> Any:
+        """Return the one value of an output that is profiled: of several, the last.
+
+        With two class probabilities that is the score of the positive class.
+
+        Examples
+        --------
+        >>> [Reference.prediction(output) for output in ([0.3, 0.7], {"y": 2}, 5)]
+        [0.7, 2, 5]
+        """
+        if isinstance(output, Mapping):
+            output = list(output.values())
+        if isinstance(output, (list, tuple)):
+            return Reference.prediction(output[-1]) if output else None
+        return output
+
+    def decide(self, output: Any) -> Any:
+        """Return the class or number that an output stands for."""
+        if not self.scores:
+            return self.prediction(output)
+        if isinstance(output, Mapping):
+            output = list(output.values())
+        classes = self.classes or [0, 1]
+        if isinstance(output, (list, tuple)) and len(output) == len(classes) > 1:
+            return classes[max(range(len(output)), key=lambda place: output[place])]
+        score = self.prediction(output)
+        return None if score is None else classes[-1] if score >= 0.5 else classes[0]
+
+
+class References:
+    """The references of all revisions, each read once: packages never change.
+
+    Examples
+    --------
+    >>> from mlops_magics.store.database import Database
+    >>> with Database("sqlite://").read() as connection:
+    ...     References().of(connection, 7).profile is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, Reference] = {}
+
+    def of(self, connection: Connection, revision: int) -> Reference:
+        """Return a revision's reference; an empty one if it or its package is unknown."""
+        query = sa.select(tables.revisions.c.package).where(tables.revisions.c.id == revision)
+        package = connection.execute(query).scalar()
+        if package is None:
+            return Reference()
+        if package not in self._known:
+            found = Reference.load(Path(package))
+            if found.manifest:
+                self._known[package] = found
+            return found
+        return self._known[package]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return {}

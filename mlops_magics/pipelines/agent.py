@@ -1,0 +1,236 @@
+"""The agent: loads the server's log into the inference table and folds it into windows.
+
+``python -m mlops_magics.pipelines.agent WORKSPACE``, started and restarted by the supervisor. A
+spool segment's offset moves in the transaction that writes its rows, so each line is loaded exactly
+once, whatever kills the agent. While the database is away lines wait in the spool.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlops_magics.errors import MlopsError
+from mlops_magics.monitoring import backlog, log, windows
+from mlops_magics.monitoring.references import References
+from mlops_magics.store import tables
+from mlops_magics.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+__all__ = ["Agent", "main"]
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+BATCH_BYTES = 4 * 1024 * 1024
+LONGEST_WAIT = 5.0
+
+# one request's values must not stop all later ones; the database's own failures are mapped to
+# MlopsError and tried again
+_REFUSED = (sa.exc.StatementError, ValueError, TypeError, LookupError, ArithmeticError)
+
+
+class Agent:
+    """Loads a workspace's spool until it is told to stop.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose server's log is loaded, into whose database.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> agent = Agent(Workspace.create(tempfile.mkdtemp()))
+    >>> agent.load()
+    0
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._references = References()
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask `run` to load what is there and return."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Load until stopped; what cannot be done now is logged and tried again."""
+        wait, failing = POLL_SECONDS, False
+        while True:
+            last = self._stop.is_set()
+            try:
+                loaded = self.load()
+            except (MlopsError, SQLAlchemyError, OSError) as exc:
+                failing, wait = True, min(LONGEST_WAIT, wait * 2)
+                reason = str(exc).splitlines()[0]
+                logger.error("the log cannot be loaded, next try in %.1f s: %s", wait, reason)
+            else:
+                if failing:
+                    logger.warning("the log is being loaded again")
+                failing, wait = False, POLL_SECONDS
+                if loaded and not last:
+                    continue
+            if last:
+                return
+            self._stop.wait(wait)
+
+    def load(self) -> int:
+        """Load all complete lines of all segments, and delete segments that are done with.
+
+        Returns
+        -------
+        int
+            Lines loaded.
+        """
+        segments = sorted(backlog.folder(self.workspace).glob("*.jsonl"))
+        closed = _closed(segments)
+        count = 0
+        for segment in segments:
+            while loaded := self._load_some(segment):
+                count += loaded
+            if segment in closed:
+                self._forget(segment)
+        return count
+
+    def _load_some(self, segment: Path) -> int:
+        """Load the next lines of a segment in one transaction; return how many lines they are."""
+        name = backlog.key(self.workspace, segment)
+        offset = self._offset(name)
+        if segment.stat().st_size <= offset:
+            return 0
+        lines = _read(segment, offset)
+        if not lines:
+            return 0
+        requests, place = [], offset
+        for line in lines:
+            try:
+                requests.append(log.decode(line))
+            except msgspec.MsgspecError as exc:
+                # it will not get better: named, and left behind
+                logger.error("%s: a damaged line at byte %d: %s", segment.name, place, exc)
+            place += len(line)
+        try:
+            self._write(name, offset, place, requests)
+        except _REFUSED as exc:
+            logger.error(
+                "%s: bytes %d to %d are loaded singly: %r", segment.name, offset, place, exc
+            )
+            self._write_singly(name, offset, place, requests)
+        return len(lines)
+
+    def _write(self, name: str, offset: int, end: int, requests: Sequence[log.Request]) -> None:
+        with self.workspace.database.begin() as connection:
+            _advance(connection, name, offset, end)
+            log.insert(connection, requests)
+            windows.fold(connection, requests, self._references)
+
+    def _write_singly(
+        self, name: str, offset: int, end: int, requests: Sequence[log.Request]
+    ) -> None:
+        """Load what the database takes of lines of which it refused at least one."""
+        with self.workspace.database.begin() as connection:
+            _advance(connection, name, offset, end)
+            for request in requests:
+                try:
+                    with connection.begin_nested():
+                        log.insert(connection, [request])
+                    with connection.begin_nested():
+                        windows.fold(connection, [request], self._references)
+                except _REFUSED as exc:
+                    logger.error("request %s cannot be stored: %r", request.id, exc)
+
+    def _offset(self, name: str) -> int:
+        query = sa.select(tables.spool.c.offset).where(tables.spool.c.file == name)
+        with self.workspace.database.read() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def _forget(self, segment: Path) -> None:
+        """Delete a segment that nobody writes to, once it is loaded to its end."""
+        name = backlog.key(self.workspace, segment)
+        left = segment.stat().st_size - self._offset(name)
+        if left:
+            logger.error("%s: %d bytes of an unfinished last line are lost", segment.name, left)
+        segment.unlink()
+        # after the file: a row without a file is harmless, names are never used again
+        with self.workspace.database.begin() as connection:
+            connection.execute(tables.spool.delete().where(tables.spool.c.file == name))
+
+
+def _advance(connection: Connection, name: str, offset: int, end: int) -> None:
+    """Move a segment's offset, if it still is where it was read."""
+    t = tables.spool
+    moved = connection.execute(
+        t.update().where(t.c.file == name, t.c.offset == offset).values(offset=end)
+    )
+    if moved.rowcount == 0:
+        if offset:
+            raise MlopsError(f"another agent is loading {name}")
+        connection.execute(t.insert().values(file=name, offset=end))
+
+
+def _read(segment: Path, offset: int) -> list[bytes]:
+    """Read complete lines from an offset: some megabytes, or one line if that is longer."""
+    with segment.open("rb") as file:
+        file.seek(offset)
+        data = file.read(BATCH_BYTES)
+        if b"\n" not in data:
+            data += file.readline()
+    end = data.rfind(b"\n") + 1
+    return data[:end].splitlines(keepends=True)
+
+
+def _closed(segments: Sequence[Path]) -> set[Path]:
+    """Tell which segments get no more lines: a newer one of the same writer, or no writer."""
+    newest: dict[str, Path] = {}
+    for segment in sorted(segments):
+        newest[segment.stem.rpartition("-")[2]] = segment
+    return {
+        segment
+        for segment in segments
+        for writer in [segment.stem.rpartition("-")[2]]
+        if newest[writer] != segment or not _runs(writer)
+    }
+
+
+def _runs(writer: str) -> bool:
+    if not writer.isdigit():
+        return True
+    try:
+        os.kill(int(writer), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the agent of the workspace that the first argument names, until SIGTERM."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    path = Path(arguments[0]).resolve()
+    inside = (path / "workspace").is_file()
+    agent = Agent(Workspace(path.parent, path) if inside else Workspace.find(path))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    logger.info("agent %d loads %s", os.getpid(), backlog.folder(agent.workspace))
+    agent.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
