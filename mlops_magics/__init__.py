@@ -13,21 +13,227 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from mlops_magics.data import (
+        Dataset,
+        Datasets,
+        dataset,
+        datasets,
+        ingest,
+    )
+    from mlops_magics.deployment import (
+        Diagnosis,
+        Endpoint,
+        Endpoints,
+        Status,
+        Stopped,
+        deploy,
+        doctor,
+        endpoints,
+        init,
+        register,
+        rollback,
+        status,
+        stop,
+        undeploy,
+    )
+    from mlops_magics.errors import (
+        DatabaseUnavailable,
+        DataError,
+        DatasetNotFound,
+        DeployConflict,
+        DeployError,
+        DeployFailed,
+        EndpointNotFound,
+        EvidenceMissing,
+        FrontEndMissing,
+        GateFailed,
+        InvalidArgument,
+        InvalidSetting,
+        LockTimeout,
+        MissingExtra,
+        MlopsError,
+        ModelError,
+        ModelNotFound,
+        NotFound,
+        PackageCorrupt,
+        ParameterInvalid,
+        PipelineError,
+        PortTaken,
+        PredictionNotFound,
+        PredictionRefused,
+        RunNotFound,
+        SchemaMismatch,
+        ServerError,
+        ServerNotRunning,
+        SignatureMissing,
+        SourceUnreadable,
+        SpecInvalid,
+        StepFailed,
+        StoreError,
+        TrackingUnavailable,
+        UnknownName,
+        UnsupportedModel,
+        UntrustedTypes,
+        WorkspaceNotFound,
+    )
+    from mlops_magics.monitoring import (
+        Feedback,
+        MonitorPicture,
+        Predictions,
+        feedback,
+        monitor,
+        predictions,
+    )
+    from mlops_magics.packaging import (
+        Package,
+        package,
+    )
+    from mlops_magics.pipelines import (
+        PipelineRun,
+        output,
+        run_pipeline,
+    )
+    from mlops_magics.records import (
+        Record,
+        Table,
+    )
+    from mlops_magics.registry import (
+        ModelVersion,
+        ModelVersions,
+        Promotion,
+        model_versions,
+        promote,
+    )
+    from mlops_magics.serving import (
+        Predicted,
+        predict,
+    )
+    from mlops_magics.settings import (
+        Settings,
+    )
+    from mlops_magics.store.workspace import (
+        Workspace,
+    )
+    from mlops_magics.testing import (
+        TestReport,
+        test,
+    )
+    from mlops_magics.training import (
+        ActiveRun,
+        Comparison,
+        Run,
+        Runs,
+        compare_runs,
+        log,
+        run,
+        runs,
+    )
+
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from mlops_magics.data import dataset as dataset
-    from mlops_magics.data import datasets as datasets
-    from mlops_magics.data import ingest as ingest
-    from mlops_magics.deployment import deploy as deploy
+__all__ = [
+    "ActiveRun",
+    "Comparison",
+    "DataError",
+    "DatabaseUnavailable",
+    "Dataset",
+    "DatasetNotFound",
+    "Datasets",
+    "DeployConflict",
+    "DeployError",
+    "DeployFailed",
+    "Diagnosis",
+    "Endpoint",
+    "EndpointNotFound",
+    "Endpoints",
+    "EvidenceMissing",
+    "Feedback",
+    "FrontEndMissing",
+    "GateFailed",
+    "InvalidArgument",
+    "InvalidSetting",
+    "LockTimeout",
+    "MissingExtra",
+    "MlopsError",
+    "ModelError",
+    "ModelNotFound",
+    "ModelVersion",
+    "ModelVersions",
+    "MonitorPicture",
+    "NotFound",
+    "Package",
+    "PackageCorrupt",
+    "ParameterInvalid",
+    "PipelineError",
+    "PipelineRun",
+    "PortTaken",
+    "Predicted",
+    "PredictionNotFound",
+    "PredictionRefused",
+    "Predictions",
+    "Promotion",
+    "Record",
+    "Run",
+    "RunNotFound",
+    "Runs",
+    "SchemaMismatch",
+    "ServerError",
+    "ServerNotRunning",
+    "Settings",
+    "SignatureMissing",
+    "SourceUnreadable",
+    "SpecInvalid",
+    "Status",
+    "StepFailed",
+    "Stopped",
+    "StoreError",
+    "Table",
+    "TestReport",
+    "TrackingUnavailable",
+    "UnknownName",
+    "UnsupportedModel",
+    "UntrustedTypes",
+    "Workspace",
+    "WorkspaceNotFound",
+    "compare_runs",
+    "dataset",
+    "datasets",
+    "deploy",
+    "doctor",
+    "endpoints",
+    "feedback",
+    "ingest",
+    "init",
+    "log",
+    "model_versions",
+    "monitor",
+    "output",
+    "package",
+    "predict",
+    "predictions",
+    "promote",
+    "register",
+    "rollback",
+    "run",
+    "run_pipeline",
+    "runs",
+    "status",
+    "stop",
+    "test",
+    "undeploy",
+]
 
+# where each name lives; the block above tells the same to type checkers and editors
 _HOMES = {
-    "data": ["Dataset", "Datasets", "dataset", "datasets", "ingest"],
-    "training": ["ActiveRun", "Comparison", "Run", "Runs", "compare_runs", "log", "run", "runs"],
-    "testing": ["TestReport", "test"],
-    "packaging": ["Package", "package"],
-    "registry": ["ModelVersion", "ModelVersions", "Promotion", "model_versions", "promote"],
-    "deployment": [
+    "data": (
+        "Dataset",
+        "Datasets",
+        "dataset",
+        "datasets",
+        "ingest",
+    ),
+    "deployment": (
         "Diagnosis",
         "Endpoint",
         "Endpoints",
@@ -42,40 +248,121 @@ _HOMES = {
         "status",
         "stop",
         "undeploy",
-    ],
-    "serving": ["Predicted", "predict"],
-    "monitoring": [
+    ),
+    "errors": (
+        "DataError",
+        "DatabaseUnavailable",
+        "DatasetNotFound",
+        "DeployConflict",
+        "DeployError",
+        "DeployFailed",
+        "EndpointNotFound",
+        "EvidenceMissing",
+        "FrontEndMissing",
+        "GateFailed",
+        "InvalidArgument",
+        "InvalidSetting",
+        "LockTimeout",
+        "MissingExtra",
+        "MlopsError",
+        "ModelError",
+        "ModelNotFound",
+        "NotFound",
+        "PackageCorrupt",
+        "ParameterInvalid",
+        "PipelineError",
+        "PortTaken",
+        "PredictionNotFound",
+        "PredictionRefused",
+        "RunNotFound",
+        "SchemaMismatch",
+        "ServerError",
+        "ServerNotRunning",
+        "SignatureMissing",
+        "SourceUnreadable",
+        "SpecInvalid",
+        "StepFailed",
+        "StoreError",
+        "TrackingUnavailable",
+        "UnknownName",
+        "UnsupportedModel",
+        "UntrustedTypes",
+        "WorkspaceNotFound",
+    ),
+    "monitoring": (
         "Feedback",
         "MonitorPicture",
         "Predictions",
         "feedback",
         "monitor",
         "predictions",
-    ],
-    "pipelines": ["PipelineRun", "output", "run_pipeline"],
+    ),
+    "packaging": (
+        "Package",
+        "package",
+    ),
+    "pipelines": (
+        "PipelineRun",
+        "output",
+        "run_pipeline",
+    ),
+    "records": (
+        "Record",
+        "Table",
+    ),
+    "registry": (
+        "ModelVersion",
+        "ModelVersions",
+        "Promotion",
+        "model_versions",
+        "promote",
+    ),
+    "serving": (
+        "Predicted",
+        "predict",
+    ),
+    "settings": ("Settings",),
+    "store.workspace": ("Workspace",),
+    "testing": (
+        "TestReport",
+        "test",
+    ),
+    "training": (
+        "ActiveRun",
+        "Comparison",
+        "Run",
+        "Runs",
+        "compare_runs",
+        "log",
+        "run",
+        "runs",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"mlops_magics.{_HOME[name]}"), name)
-    from mlops_magics import errors
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value  # found without this function the next time
+    return value
 
-    if name in errors.__all__:
-        return getattr(errors, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Answer ``%load_ext mlops_magics``."""
-    from mlops_magics.magics import load_ipython_extension
+    """Give a shell the magics: ``%load_ext mlops_magics``."""
+    from mlops_magics import magics
 
-    load_ipython_extension(shell)
+    magics.load_ipython_extension(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Answer ``%unload_ext mlops_magics``."""
-    from mlops_magics.magics import unload_ipython_extension
+    """Take the magics from a shell: ``%unload_ext mlops_magics``."""
+    from mlops_magics import magics
 
-    unload_ipython_extension(shell)
+    magics.unload_ipython_extension(shell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -133,8 +134,9 @@ class Data(Reference):
         if text.lower().endswith(_TABLE_SUFFIXES):
             from mlops_magics.data import sources
 
-            table: Any = sources.read(text).data
-            return table.to_pandas() if hasattr(table, "to_pandas") else table
+            data = sources.read(text).data
+            # a database gives an Arrow table
+            return data.to_pandas() if type(data).__module__.startswith("pyarrow") else data
         return text
 
     def shell_complete(
@@ -149,7 +151,7 @@ class Data(Reference):
 class Source(Data):
     """What can be ingested: a DataFrame, a path, a glob, a URL; the verb reads it."""
 
-    def read(self, text: str) -> str:
+    def read(self, text: str) -> Any:
         """Leave the text as it is."""
         return text
 
@@ -160,7 +162,7 @@ class Rows(Data):
     def read(self, text: str) -> Any:
         """Parse JSON that is written out, else read a table."""
         if text == "-":
-            text = click.get_text_stream("stdin").read()
+            text = sys.stdin.read()
         if text.lstrip()[:1] in {"{", "["}:
             try:
                 return json.loads(text)

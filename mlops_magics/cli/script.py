@@ -87,5 +87,5 @@ def execute(script: str, arguments: Sequence[str], tracked: AbstractContextManag
         finally:
             sys.argv, sys.path = saved_arguments, saved_path
             if printed.getvalue():
-                active.keep_text("output.txt", printed.getvalue())
+                active.keep_text("mlops/output.txt", printed.getvalue())
     return active.record

@@ -28,7 +28,7 @@ __all__ = ["log", "run", "runs"]
 )
 @click.option("--param", "params", type=Pairs(), multiple=True, help="A parameter; repeatable.")
 @click.option("--tag", "tags", type=Pairs(text=True), multiple=True, help="A tag; repeatable.")
-@click.option("--dataset", type=DATA, help="Dataset that the run uses.")
+@click.option("--dataset", type=DATA, multiple=True, help="Data it trains on; repeatable.")
 @click.option("--autolog/--no-autolog", default=True, help="Let MLflow log what it recognises.")
 @click.argument("name")
 @click.argument("script", required=False, type=click.Path(exists=True, dir_okay=False))
@@ -39,7 +39,7 @@ def run(
     arguments: tuple[str, ...],
     params: tuple[Mapping[str, Any], ...],
     tags: tuple[Mapping[str, Any], ...],
-    dataset: Any,
+    dataset: tuple[Any, ...],
     autolog: bool,
     workspace: Workspace | None,
 ) -> Any:
@@ -59,7 +59,7 @@ def run(
         name,
         params=gather(params),
         tags=gather(tags),
-        dataset=dataset,
+        dataset=list(dataset) or None,
         autolog=autolog,
         workspace=workspace,
     )

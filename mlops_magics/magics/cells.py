@@ -14,7 +14,6 @@ from mlops_magics.cli.verb import Verb
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.magics.checks import RECORDER, Checks, collecting
 from mlops_magics.magics.execution import Cell, captured
-from mlops_magics.magics.frontend import notebook_path
 from mlops_magics.magics.notebook import Notebook
 
 if TYPE_CHECKING:
@@ -112,15 +111,19 @@ def _tracked(
     finish: Callable[[ActiveRun], None] | None = None,
 ) -> tuple[ActiveRun, Any]:
     __tracebackhide__ = True
-    path = notebook_path(notebook.shell)
+    from mlops_magics.training import judge, locate
+
+    located = locate(notebook.namespace)
+    state = judge(notebook.history, located.path, given=notebook.given)
     tracked = mlops.run(
         name,
         params=gather(given.get("params", ())),
         tags=gather(given.get("tags", ())),
         source=cell.source,
-        notebook=path,
+        notebook=located.path,
+        state=state,
         autolog=given.get("autolog", True),
-        dataset=given.get("dataset"),
+        dataset=list(given.get("dataset", ())) or None,
         workspace=given.get("workspace"),
     )
     with tracked as active:
@@ -129,9 +132,9 @@ def _tracked(
                 value = cell.run()
             finally:
                 if outputs.printed.getvalue():
-                    active.keep_text("output.txt", outputs.printed.getvalue())
+                    active.keep_text("mlops/output.txt", outputs.printed.getvalue())
         for number, figure in enumerate(outputs.figures, start=1):
-            active.keep_figure(f"figure-{number}.png", figure)
+            active.keep_figure(f"figures/{number}.png", figure)
         if finish is not None:
             finish(active)
     notebook.remember(active.run_id, cell.bound)

@@ -35,6 +35,7 @@ class Notebook(Caller):
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
+        self.given = [name for name in self.namespace if name not in self.variables]
         self._runs: dict[int, tuple[str, Callable[[], Any]]] = {}
 
     @property
@@ -52,6 +53,12 @@ class Notebook(Caller):
             for name, value in list(self.namespace.items())
             if not name.startswith("_") and hidden.get(name, self) is not value
         ]
+
+    @property
+    def history(self) -> list[str]:
+        """Source of each cell that was run, at its number."""
+        cells: list[str] = self.shell.history_manager.input_hist_raw
+        return cells
 
     def remember(self, run_id: str, names: Iterable[str]) -> None:
         """Note that a run's cell bound these names' objects."""
