@@ -31,8 +31,12 @@ __all__ = ["Tracking", "quiet_environment"]
 
 
 def quiet_environment() -> dict[str, str]:
-    """Environment for child processes: MLflow's usage reports off unless the user chose."""
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    """Environment for child processes: MLflow's reports and bars off unless the user chose."""
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # bars for files of some kilobytes
+    }
     return {name: os.environ.get(name, value) for name, value in quiet.items()}
 
 
