@@ -55,7 +55,7 @@ def main() -> int:
     print("where to look")
     rows = [
         ("the story, with cards and pictures", f"{bin_folder()}/jupyter lab {where}/tour.ipynb"),
-        ("the records, from a shell", f"{bin_folder()}/mlops --workspace {where}/.mlops status"),
+        ("the records, from a shell", f"{bin_folder()}/mlops status --workspace {where}"),
         ("the same in MLflow's pages", ui(where)),
     ]
     for what, command in rows:

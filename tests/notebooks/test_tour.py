@@ -56,10 +56,11 @@ def test_the_tour_passes_nbval(tmp_path):
         NOTEBOOKS / "tour.ipynb", tmp_path / "tour.ipynb", SMALL, prepare_only=True
     )
     environment = _environment(tmp_path)
+    options = ["-p", "no:cacheprovider", "-c", os.devnull, "-q"]
+    options += ["--nbval-lax", "--nbval-cell-timeout=120"]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "-q"]
-            + ["--nbval-cell-timeout=120", "-c", os.devnull, "tour.ipynb"],
+            [sys.executable, "-m", "pytest", *options, "tour.ipynb"],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
