@@ -269,9 +269,10 @@ def _write_entry(folder: Path, body: str) -> None:
     text = (
         '"""Entry of MLflow to this model, written by mlops_magics."""\n\n'
         "from pathlib import Path\n\n"
+        "import pandas as pd\n"
         "from mlflow.models import set_model\n"
         f"{body}\n\n\n"
-        "def predict(model_input):\n"
+        "def predict(model_input: pd.DataFrame):\n"
         "    return _predict(model_input)\n\n\n"
         "set_model(predict)\n"
     )

@@ -298,7 +298,7 @@ def _task(model: Any, classes: list[Any] | None) -> str:
 
 def _report_of(workspace: Workspace, run_id: str, report: Any, model: Any) -> dict[str, Any] | None:
     """Return the test report of exactly this model, given or kept in its run."""
-    call = predictors.callable_of(model)
+    call = predictors.distinctive(model)
     if report is not None:
         given: dict[str, Any] = report.to_dict() if hasattr(report, "to_dict") else dict(report)
         if not evidence.is_of(given, call):
@@ -314,6 +314,7 @@ def _report_of(workspace: Workspace, run_id: str, report: Any, model: Any) -> di
 
 def _default_name(model: Any) -> str:
     own = getattr(model, "__name__", None) or type(model).__name__
+    own = re.sub(r"\W", "", own)
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", "-", own).lower().strip("-")
 
 

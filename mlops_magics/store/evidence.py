@@ -42,6 +42,7 @@ def witness(data: pd.DataFrame, outputs: Any) -> dict[str, Any] | None:
 
     Rows are Arrow IPC in base 64, which keeps every type. None when Arrow cannot hold them.
     """
+    import numpy as np
     import pyarrow as pa
 
     from mlops_magics.records import plain
@@ -54,7 +55,7 @@ def witness(data: pd.DataFrame, outputs: Any) -> dict[str, Any] | None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     rows = base64.b64encode(sink.getvalue()).decode("ascii")
-    return {"rows": rows, "outputs": plain(outputs)}
+    return {"rows": rows, "outputs": plain(np.asarray(outputs))}
 
 
 def is_of(report: Mapping[str, Any], predict: Callable[[Any], Any]) -> bool:
@@ -69,7 +70,7 @@ def is_of(report: Mapping[str, Any], predict: Callable[[Any], Any]) -> bool:
         return False
     data = pa.ipc.open_stream(base64.b64decode(kept["rows"])).read_pandas()
     try:
-        found = plain(predict(data))
+        found = plain(np.asarray(predict(data)))
     except Exception:  # a model of other columns; whatever it raises, the report is not of it
         return False
     if found == kept["outputs"]:

@@ -21,7 +21,7 @@ from mlops_magics.store import packages
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictor", "callable_of", "load"]
+__all__ = ["Predictor", "callable_of", "distinctive", "load"]
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
@@ -143,6 +143,18 @@ def callable_of(model: Any, predict_fn: str = "predict") -> Callable[[Any], Any]
         return lambda data: model.predict(DMatrix(data, enable_categorical=True))
     found: Callable[[Any], Any] = getattr(model, predict_fn)
     return found
+
+
+def distinctive(model: Any) -> Callable[[Any], Any]:
+    """Return what tells a live model best from others: its probabilities, else its answers.
+
+    Of a package loaded as code, ``model`` is the module that it was loaded as.
+    """
+    found: Callable[[Any], Any] | None = getattr(model, "predict_proba", None)
+    if callable(found):
+        return found
+    entry: Callable[[Any], Any] | None = getattr(model, "mlops_predict", None)
+    return entry if callable(entry) else callable_of(model)
 
 
 _Loaded = tuple[Any, Callable[[Any], Any]]
