@@ -33,8 +33,12 @@ def page() -> str:
             for path, leaf in _leaves([str(command.name)], command):
                 # a fixed width: the page must not depend on the terminal it was written in
                 name = " ".join([str(mlops.name), *path])
-                settings: dict[str, Any] = {**leaf.context_settings, "terminal_width": 88}
-                context = click.Context(leaf, info_name=name, max_content_width=88, **settings)
+                settings: dict[str, Any] = {
+                    **leaf.context_settings,
+                    "terminal_width": 88,
+                    "max_content_width": 88,
+                }
+                context = click.Context(leaf, info_name=name, **settings)
                 parts.append(f"### {' '.join(path)}\n\n```text\n{leaf.get_help(context)}\n```\n")
     return "\n".join(parts)
 
