@@ -63,7 +63,7 @@ def main() -> None:
         first = mlops.package(
             model, data=train, target=flights.TARGET, report=report, workspace=workspace
         )
-        trusted = first.trusted_types
+        trusted = first.trusted
         _ = tracking.mlflow
         mlflow.set_tracking_uri(tracking.uri)
         taken = interleaved({"mlflow.sklearn.log_model": peer, "mlops": ours})
