@@ -1,0 +1,22 @@
+"""Training operationalization: pipelines of parameterized notebooks, executed by papermill."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlops_magics.pipelines.outputs import output as output
+    from mlops_magics.pipelines.result import PipelineRun as PipelineRun
+    from mlops_magics.pipelines.runner import run_pipeline as run_pipeline
+
+__all__ = ["PipelineRun", "output", "run_pipeline"]
+
+# a step's kernel that gives an output must not load what only the runner needs
+_HOMES = {"PipelineRun": "result", "output": "outputs", "run_pipeline": "runner"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -79,7 +79,7 @@ def declared(notebook: Path | str) -> dict[str, Parameter]:
     Raises
     ------
     ParameterInvalid
-        The file is no notebook, or the tagged cell is not plain Python.
+        The file is no notebook, is in another language, or the cell is not plain Python.
 
     Examples
     --------
@@ -102,7 +102,10 @@ def declared(notebook: Path | str) -> dict[str, Parameter]:
     for cell in cells:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             if language != "python":
-                return _foreign(path)
+                raise ParameterInvalid(
+                    f"{path.name} is in {language}: its parameters cannot be checked",
+                    hint="parameters are read from Python notebooks",
+                )
             source = cell.get("source", "")
             return _read(source if isinstance(source, str) else "".join(source), path)
     return {}
@@ -262,17 +265,6 @@ def _read(source: str, path: Path) -> dict[str, Parameter]:
                 required=value is None,
                 help=comments.get(node.end_lineno or node.lineno, ""),
             )
-    return found
-
-
-def _foreign(path: Path) -> dict[str, Parameter]:
-    """Ask papermill about notebooks in other languages."""
-    from papermill.inspection import inspect_notebook
-
-    found = {}
-    for name, item in inspect_notebook(path).items():
-        kind = str(item["inferred_type_name"])
-        found[name] = Parameter(name, kind if kind in _TYPES else "Any", help=item["help"])
     return found
 
 

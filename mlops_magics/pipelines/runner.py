@@ -31,6 +31,7 @@ def run_pipeline(
     path: Path | str,
     *,
     params: Mapping[str, Any] | Iterable[str] | None = None,
+    output: Path | str | None = None,
     workspace: Workspace | None = None,
     progress: Progress | None = None,
     parallel: int | None = None,
@@ -46,6 +47,8 @@ def run_pipeline(
         A ``pipeline.yaml``, a folder with one, or a notebook (a pipeline of one step).
     params : mapping, or iterable of str
         JSON values by name; or texts ``name=value`` as from a shell, read by the declared types.
+    output : path, optional
+        Folder for the executed notebooks; default: one for each run, in the workspace.
     workspace : Workspace, optional
         Default: the one found from the working directory.
     progress : callable, optional
@@ -75,7 +78,7 @@ def run_pipeline(
     values = _values(pipeline, params)
     space = resolve(workspace)
     history.mark_crashed(space)
-    run = _Run(space, pipeline, values, progress, parallel or os.cpu_count() or 1)
+    run = _Run(space, pipeline, values, output, progress, parallel or os.cpu_count() or 1)
     return run.go()
 
 
@@ -114,13 +117,14 @@ class _Run:
         workspace: Workspace,
         pipeline: Pipeline,
         values: Mapping[str, Any],
+        output: Path | str | None,
         progress: Progress | None,
         parallel: int,
     ) -> None:
         self.workspace, self.pipeline, self.values = workspace, pipeline, values
         self.progress, self.parallel = progress, parallel
         self.id = history.new_id()
-        self.folder = workspace.directory("pipelines", self.id)
+        self.folder = _folder(output) if output else workspace.directory("pipelines", self.id)
         width = max(2, len(str(len(pipeline.steps))))
         self.notebooks = {
             name: self.folder / f"{number:0{width}}-{name}.ipynb"
@@ -236,8 +240,11 @@ class _Run:
             output=self.notebooks[step.name],
             parameters=parameters,
             environment={
-                tracked.PARENT_VARIABLE: self.children[step.name],
+                **tracked.nesting(self.children[step.name]),
                 "MLOPS_PIPELINE_STEP": step.name,
+                # by these a tracked run in the step finds the notebook that it runs in
+                "PAPERMILL_INPUT_PATH": str(step.notebook),
+                "PAPERMILL_OUTPUT_PATH": str(self.notebooks[step.name]),
             },
             spare=len(self.begun) < len(self.pipeline.steps),
         )
@@ -336,6 +343,15 @@ class _Run:
         history.change(
             self.workspace, self.id, status=status, reason=reason or None, ended=time.time()
         )
+
+
+def _folder(path: Path | str) -> Path:
+    folder = Path(path).expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise InvalidArgument(f"{folder} cannot be a folder: {exc.strerror}") from exc
+    return folder
 
 
 def _error(exc: MlopsError) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +11,7 @@ from typing import Any
 
 from mlops_magics.store.workspace import Workspace
 
-__all__ = ["PARENT_VARIABLE", "begin", "begin_step", "end", "end_step"]
-
-PARENT_VARIABLE = "MLOPS_PARENT_RUN_ID"
-"""Environment variable that names the run under which a step's own tracked runs belong."""
+__all__ = ["begin", "begin_step", "end", "end_step", "nesting"]
 
 _TEXT_LIMIT = 5000  # characters of a tag or parameter
 
@@ -34,6 +32,15 @@ def begin_step(
     tags = {"mlops.kind": "step", "mlops.step": step, "mlops.pipeline_run": run}
     tags["mlflow.parentRunId"] = parent
     return _create(workspace, step, tags, parameters)
+
+
+def nesting(child: str) -> dict[str, str]:
+    """Environment by which MLflow puts a step's own runs under the step's run."""
+    try:
+        given = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT") or "{}")
+    except ValueError:
+        given = {}  # MLflow itself passes over what it cannot read
+    return {"MLFLOW_RUN_CONTEXT": json.dumps({**given, "mlflow.parentRunId": child})}
 
 
 def end_step(

@@ -17,6 +17,7 @@ True
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,19 @@ import pandas as pd
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-__all__ = ["CATEGORIES", "FEATURES", "KEYS", "NUMBERS", "TARGET", "boosting", "load", "logistic"]
+__all__ = [
+    "CATEGORIES",
+    "FEATURES",
+    "KEYS",
+    "NUMBERS",
+    "TARGET",
+    "boosting",
+    "find_run",
+    "keep",
+    "load",
+    "logistic",
+    "recall",
+]
 
 TARGET = "late"
 """1 when the flight arrived at least 15 minutes after its scheduled time, else 0."""
@@ -53,6 +66,13 @@ NUMBERS = [
 ]
 FEATURES = [*CATEGORIES, *NUMBERS]
 
+_MODEL = "model.skops"
+_TRUSTED = [  # what the two candidates are made of besides the types that skops trusts by itself
+    "functools.partial",
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.utils.validation.check_array",
+]
 _WEATHER = ["temp", "humid", "wind_speed", "precip", "pressure", "visib"]
 
 
@@ -176,6 +196,53 @@ def boosting(
             random_state=seed,
         ),
     )
+
+
+def keep(model: Pipeline, run: str) -> None:
+    """Keep a fitted model with its run, without pickle, so that another notebook can take it up.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Of this module.
+    run : str
+        Run id, or name.
+    """
+    import skops.io
+
+    import mlops_magics as mlops
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / _MODEL
+        skops.io.dump(model, file)
+        mlops.log(artifacts=[file], run=run)
+
+
+def find_run(ref: str) -> str:
+    """Return a run's id, by id, by an id's beginning, or by name (the newest of that name)."""
+    from mlops_magics.store.workspace import Workspace
+    from mlops_magics.training.catalogue import find
+
+    return find(Workspace.find(), ref).run_id
+
+
+def recall(run: str) -> Pipeline:
+    """Return the model that :func:`keep` kept with a run.
+
+    Parameters
+    ----------
+    run : str
+        Run id.
+    """
+    import skops.io
+
+    from mlops_magics.store.workspace import Workspace
+
+    tracking = Workspace.find().tracking
+    with tempfile.TemporaryDirectory() as folder, tracking.mapped():
+        file = tracking.client.download_artifacts(run, _MODEL, folder)
+        model: Pipeline = skops.io.load(file, trusted=_TRUSTED)
+    return model
 
 
 def _airport_delay(flights: pd.DataFrame) -> pd.Series[float]:
