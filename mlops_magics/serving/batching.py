@@ -1,0 +1,226 @@
+"""Batching: an idle worker gets work at once; while all are busy the next batch forms.
+
+One request never fails its neighbours: when a batch fails, its members are tried again one by
+one. When a worker dies with a batch, the members go to another worker, again one by one, so that
+a request that kills its worker takes no other down with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from mlops_magics.serving import wire
+
+__all__ = ["Batcher", "Failure", "Item", "WorkerLink"]
+
+_ATTEMPTS = 2
+
+
+class Failure(Exception):
+    """Why a request got no answer, with the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Item:
+    """A request's rows on their way through a batch."""
+
+    __slots__ = ("alone", "attempts", "outputs", "rows")
+
+    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        self.rows = rows
+        self.outputs: list[Any] | Failure | None = None
+        self.attempts = 0
+        self.alone = False
+
+
+class WorkerLink(asyncio.Protocol):
+    """The gateway's connection to one worker: one batch at a time.
+
+    Parameters
+    ----------
+    batcher : Batcher
+        Told when the link is made, lost, or answers.
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.items: list[Item] = []
+        self.lost = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports derive from none of asyncio's classes
+        self._transport = cast("asyncio.Transport", transport)
+        head = self.batcher.schema.serialize().to_pybytes()
+        self._transport.write(wire.FRAME.pack(len(head)) + head)
+        self.batcher.joined(self)
+
+    def send(self, items: list[Item]) -> None:
+        """Give the worker a batch."""
+        assert self._transport is not None
+        self.items = items
+        rows = items[0].rows if len(items) == 1 else [row for item in items for row in item.rows]
+        self._transport.write(wire.pack(self.batcher.schema, rows))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) < wire.REPLY.size:
+            return
+        status, length = wire.REPLY.unpack_from(self._buffer)
+        if len(self._buffer) < wire.REPLY.size + length:
+            return
+        body = bytes(self._buffer[wire.REPLY.size :])
+        self._buffer.clear()
+        items, self.items = self.items, []
+        self.batcher.answered(self, items, status, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        items, self.items = self.items, []
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self.batcher.left(self, items)
+
+    def close(self) -> None:
+        """Close the connection; the worker waits for the next one."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Batcher:
+    """The queue of one revision, and its workers.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of the inputs.
+    deliver : callable
+        Gets every item that is done, a batch at a time; ``item.outputs`` is set.
+    max_rows : int
+        Rows in a batch, unless a single request has more.
+    max_queue : int
+        Requests that may wait.
+    """
+
+    def __init__(
+        self,
+        schema: Any,
+        deliver: Callable[[list[Item]], None],
+        *,
+        max_rows: int = 256,
+        max_queue: int = 1024,
+    ) -> None:
+        self.schema = schema
+        self.links: set[WorkerLink] = set()
+        self.queue: deque[Item] = deque()
+        self.batches = 0
+        self.batched_rows = 0
+        self._deliver = deliver
+        self._max_rows = max_rows
+        self._max_queue = max_queue
+        self._idle: deque[WorkerLink] = deque()
+        self._scheduled = False
+
+    @property
+    def ready(self) -> int:
+        """Workers that are connected."""
+        return len(self.links)
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait or are being computed."""
+        return bool(self.queue) or len(self._idle) < len(self.links)
+
+    def submit(self, item: Item) -> None:
+        """Take a request.
+
+        Raises
+        ------
+        Failure
+            No worker is up (503), or too many requests wait (429).
+        """
+        if not self.links:
+            raise Failure(503, "no worker of this revision is up; it is being started again")
+        if len(self.queue) >= self._max_queue:
+            raise Failure(429, f"{len(self.queue)} requests wait already; try again")
+        self.queue.append(item)
+        if self._idle and not self._scheduled:
+            # at the end of this turn of the loop: requests that arrived together go together
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def joined(self, link: WorkerLink) -> None:
+        """Count a worker in."""
+        self.links.add(link)
+        self._idle.append(link)
+        self._dispatch()
+
+    def left(self, link: WorkerLink, items: list[Item]) -> None:
+        """Count a worker out; its batch goes elsewhere."""
+        self.links.discard(link)
+        if link in self._idle:
+            self._idle.remove(link)
+        done = []
+        for item in reversed(items):
+            item.attempts += 1
+            item.alone = True
+            if item.attempts >= _ATTEMPTS:
+                item.outputs = Failure(503, "the model's process ended while it answered")
+                done.append(item)
+            else:
+                self.queue.appendleft(item)
+        if not self.links:
+            for item in self.queue:
+                item.outputs = Failure(503, "the model's process ended; it is being started again")
+            done += self.queue
+            self.queue.clear()
+        if done:
+            self._deliver(done)
+        self._dispatch()
+
+    def answered(self, link: WorkerLink, items: list[Item], status: int, body: bytes) -> None:
+        """Take a worker's answer, and give it the next batch."""
+        self._idle.append(link)
+        if status == wire.ANSWER:
+            outputs = wire.outputs(body)
+            if len(items) == 1:
+                items[0].outputs = outputs
+            else:
+                start = 0
+                for item in items:
+                    end = start + len(item.rows)
+                    item.outputs = outputs[start:end]
+                    start = end
+        elif len(items) == 1:
+            items[0].outputs = Failure(500, body.decode())
+        else:
+            for item in reversed(items):
+                item.alone = True
+                self.queue.appendleft(item)
+            items = []
+        # the next batch first: the worker computes while these answers are written
+        self._dispatch()
+        if items:
+            self._deliver(items)
+
+    def _dispatch(self) -> None:
+        self._scheduled = False
+        while self.queue and self._idle:
+            items = [self.queue.popleft()]
+            rows = len(items[0].rows)
+            while not items[0].alone and self.queue and not self.queue[0].alone:
+                rows += len(self.queue[0].rows)
+                if rows > self._max_rows:
+                    break
+                items.append(self.queue.popleft())
+            link = self._idle.popleft()
+            self.batches += 1
+            self.batched_rows += sum(len(item.rows) for item in items)
+            link.send(items)

@@ -1,0 +1,319 @@
+"""The workspace's server as others see it: is it up, start it, stop it, ask it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from mlops_magics.errors import PortTaken, ServerError, ServerNotRunning
+from mlops_magics.serving.folder import ServerFolder, read_json
+from mlops_magics.settings import Settings
+from mlops_magics.store.processes import Identity
+
+if TYPE_CHECKING:
+    import httpx
+
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["Server", "find", "processes", "start", "stop"]
+
+_START_SECONDS = 30.0
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes
+    ----------
+    supervisor, gateway, agent : Identity or None
+        Its processes; None is one that does not run.
+    host, port : str, int
+        Where it listens.
+    started : float
+        Seconds since 1970.
+    """
+
+    supervisor: Identity | None
+    gateway: Identity | None
+    agent: Identity | None
+    host: str
+    port: int
+    started: float
+
+    @property
+    def url(self) -> str:
+        """Base URL."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def find(workspace: Workspace) -> Server | None:
+    """Return the workspace's server if its gateway or supervisor runs."""
+    found = read_json(workspace.path / "server" / "server.json")
+    if found is None:
+        return None
+    identities = {}
+    for name in ("supervisor", "gateway", "agent"):
+        value = found.get(name)
+        identity = Identity.from_dict(value) if value else None
+        identities[name] = identity if identity is not None and identity.alive() else None
+    if identities["supervisor"] is None and identities["gateway"] is None:
+        return None
+    return Server(
+        host=str(found["host"]),
+        port=int(found["port"]),
+        started=float(found["started"]),
+        **identities,
+    )
+
+
+def require(workspace: Workspace) -> Server:
+    """Return the workspace's server.
+
+    Raises
+    ------
+    ServerNotRunning
+        With the command that starts it.
+    """
+    server = find(workspace)
+    if server is None:
+        raise ServerNotRunning(
+            "the server is not running", hint="start it with: mlops deploy MODEL"
+        )
+    return server
+
+
+def start(workspace: Workspace) -> Server:
+    """Start the server unless it runs; it is detached and outlives this process.
+
+    A supervisor that was killed is replaced by one that adopts the running processes.
+
+    Raises
+    ------
+    PortTaken
+        Another process listens on the configured port.
+    ServerError
+        It did not come up; the message has the end of its log.
+    """
+    with workspace.lock("server", timeout=_START_SECONDS):
+        found = find(workspace)
+        if found is not None and found.supervisor is not None:
+            return found
+        folder = ServerFolder.of(workspace)
+        workspace.token  # noqa: B018 - made here, before two processes might make it
+        if found is not None:
+            process = _launch(workspace, folder, None)
+        else:
+            folder.server.unlink(missing_ok=True)
+            with _listener(workspace, folder) as listener:
+                process = _launch(workspace, folder, listener)
+        return _await_start(workspace, folder, process)
+
+
+def stop(workspace: Workspace, timeout: float = 60.0) -> int:
+    """Drain and end all of the server's processes; return how many there were."""
+    with workspace.lock("server", timeout=timeout):
+        running = processes(workspace)
+        server = find(workspace)
+        if server is not None and server.supervisor is not None:
+            server.supervisor.signal(signal.SIGTERM)
+            _wait_gone(running.values(), timeout)
+        # what a killed supervisor has left
+        for name in sorted(running, key=lambda name: (name != "gateway", name == "agent")):
+            if running[name].signal(signal.SIGTERM):
+                _wait_gone([running[name]], 15.0)
+        for identity in running.values():
+            identity.signal(signal.SIGKILL)
+        _wait_gone(running.values(), 5.0)
+        folder = ServerFolder.of(workspace)
+        folder.server.unlink(missing_ok=True)
+        for path in folder.workers.glob("*.json"):
+            path.unlink(missing_ok=True)
+        return len(running)
+
+
+def processes(workspace: Workspace) -> dict[str, Identity]:
+    """Return all living processes of the server by name: ``supervisor``, ``r7-0`` and so on."""
+    server = find(workspace)
+    found: dict[str, Identity] = {}
+    for name in ("supervisor", "gateway", "agent"):
+        identity = getattr(server, name) if server else None
+        if identity is not None:
+            found[name] = identity
+    for path in sorted((workspace.path / "server" / "workers").glob("*.json")):
+        state = read_json(path) or {}
+        if state.get("identity"):
+            identity = Identity.from_dict(state["identity"])
+            if identity.alive():
+                found[path.stem] = identity
+    return found
+
+
+@contextlib.contextmanager
+def connect(workspace: Workspace, timeout: float = 30.0) -> Iterator[httpx.Client]:
+    """Open an HTTP client with the workspace's token.
+
+    Raises
+    ------
+    ServerNotRunning
+        The server does not run, or does not answer.
+    """
+    import httpx
+
+    server = require(workspace)
+    headers = {"Authorization": f"Bearer {workspace.token}"}
+    try:
+        # proxies and such from the environment are not for loopback
+        with httpx.Client(
+            base_url=server.url, headers=headers, timeout=timeout, trust_env=False
+        ) as client:
+            yield client
+    except httpx.TransportError as exc:
+        raise ServerNotRunning(
+            f"the server at {server.url} does not answer: {exc}", hint="see why: mlops doctor"
+        ) from exc
+
+
+def state(workspace: Workspace) -> dict[str, Any]:
+    """Ask the gateway what it serves."""
+    with connect(workspace, timeout=5.0) as client:
+        response = client.get("/control/state")
+        response.raise_for_status()
+        return dict(response.json())
+
+
+@contextlib.contextmanager
+def _listener(workspace: Workspace, folder: ServerFolder) -> Iterator[socket.socket]:
+    """Bind the port before anything is started, so that a taken one is told at once."""
+    settings = workspace.settings
+    kept = int(folder.port.read_text("ascii")) if folder.port.is_file() else 0
+    port = settings.port or kept
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, port))
+        except OSError as exc:
+            if settings.port or not kept:
+                raise PortTaken(
+                    f"{settings.host}:{port} is taken by {port_owner(port)}",
+                    hint="end that process, or choose another port: MLOPS_PORT=…",
+                ) from exc
+            listener.bind((settings.host, 0))  # the kept port was only a preference
+        listener.listen(_BACKLOG)
+        folder.port.write_text(f"{listener.getsockname()[1]}\n", "ascii")
+        yield listener
+
+
+def port_owner(port: int) -> str:
+    """Say which process listens on a port."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            address: Any = connection.laddr
+            if connection.status == psutil.CONN_LISTEN and address.port == port:
+                if connection.pid is None:
+                    break
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return "another process, of another user"
+    return "another process"
+
+
+def _launch(
+    workspace: Workspace, folder: ServerFolder, listener: socket.socket | None
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlops_magics.serving.supervision", str(workspace.path)]
+    descriptors: tuple[int, ...] = ()
+    if listener is not None:
+        command.append(str(listener.fileno()))
+        descriptors = (listener.fileno(),)
+    log = os.open(folder.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=folder.path,
+            env=_environment(workspace),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+def _environment(workspace: Workspace) -> dict[str, str]:
+    """Return the server's environment: the workspace's settings, nothing of the notebook's."""
+    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    environment["MLOPS_WORKSPACE"] = str(workspace.path)
+    default = Settings()
+    for field in dataclasses.fields(Settings):
+        value = getattr(workspace.settings, field.name)
+        if value != getattr(default, field.name):
+            environment[f"MLOPS_{field.name.upper()}"] = str(value)
+    # one core for each worker: threads of BLAS and OpenMP spin against the gateway's
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment.setdefault(name, "1")
+    environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    return environment
+
+
+def _await_start(
+    workspace: Workspace, folder: ServerFolder, process: subprocess.Popen[bytes]
+) -> Server:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        found = find(workspace)
+        if found is not None and found.supervisor and found.supervisor.pid == process.pid:
+            with contextlib.suppress(ServerNotRunning):  # not yet; asked again below
+                state(workspace)
+                _disown(process)
+                return found
+        status = process.poll()
+        if status is not None:
+            raise ServerError(
+                f"the server ended at once with status {status}:\n{_tail(folder)}",
+                hint=f"its log: {folder.logs / 'supervisor.log'}",
+            )
+        time.sleep(0.05)
+    process.terminate()
+    raise ServerError(
+        f"the server did not come up within {_START_SECONDS:g} s",
+        hint=f"its logs: {folder.logs}",
+    )
+
+
+def _disown(process: subprocess.Popen[bytes]) -> None:
+    """Let the process be: it outlives us, and is no zombie of ours when it ends before us."""
+    import threading
+
+    threading.Thread(target=process.wait, name="mlops-server-wait", daemon=True).start()
+
+
+def _tail(folder: ServerFolder) -> str:
+    lines = (folder.logs / "supervisor.log").read_text("utf-8", "replace").splitlines()
+    return "\n".join(lines[-5:])
+
+
+def _wait_gone(identities: Any, timeout: float) -> None:
+    end = time.monotonic() + timeout
+    waiting = list(identities)
+    while waiting and time.monotonic() < end:
+        waiting = [identity for identity in waiting if identity.alive()]
+        if waiting:
+            time.sleep(0.02)

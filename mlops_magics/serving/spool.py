@@ -1,0 +1,138 @@
+"""The spool: each answer's log line reaches the file before the answer leaves.
+
+Lines are appended to ``spool/*.jsonl``; the agent loads them into the inference table. A write
+is in the kernel's hands when it returns, so no acknowledged line is lost when a process dies;
+``fsync`` follows in a thread, many writes at a time, against a loss of power.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["Line", "Spool"]
+
+_SEGMENT = 32 * 1024 * 1024
+_SYNC_SECONDS = 0.2
+
+
+class Line(msgspec.Struct):
+    """One request in the log.
+
+    Attributes
+    ----------
+    id, client_id : str
+        Ours, and the caller's if there was one.
+    t : float
+        Arrival, seconds since 1970.
+    columns, rows, outputs : lists
+        The decoded input in the signature's order, and one output for each row; None when the
+        request was refused or failed.
+    ms : float
+        From the request's head to the answer's readiness.
+    """
+
+    id: str
+    client_id: str | None
+    t: float
+    endpoint: str
+    revision: int | None
+    version: str | None
+    variant: str | None
+    columns: Any
+    rows: Any
+    outputs: Any
+    status: int
+    ms: float
+    error: str | None = None
+
+
+class Spool:
+    r"""Appends lines to the newest segment.
+
+    Parameters
+    ----------
+    folder : Path
+        Where segments are kept.
+    segment : int
+        Bytes after which a new one is begun.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> spool = Spool(Path(tempfile.mkdtemp()))
+    >>> spool.append([b'{"id":"1"}'])
+    >>> spool.path.read_text()
+    '{"id":"1"}\n'
+    >>> spool.close()
+    """
+
+    def __init__(self, folder: Path, segment: int = _SEGMENT) -> None:
+        self.folder = folder
+        self.failures = 0
+        self.written = 0
+        self._segment = segment
+        self._size = 0
+        self._descriptor = -1
+        self._open()
+        self._dirty = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._sync, name="spool-sync", daemon=True)
+        self._thread.start()
+
+    def append(self, lines: list[bytes]) -> None:
+        """Write lines; all of them or, with an OSError, none."""
+        data = b"\n".join(lines) + b"\n"
+        if self._size + len(data) > self._segment and self._size:
+            self._rotate()
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            self.failures += 1
+            os.ftruncate(self._descriptor, self._size)  # half a line would spoil the next one
+            raise
+        self._size += len(data)
+        self.written += len(data)
+        self._dirty.set()
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._closed = True
+        self._dirty.set()
+        self._thread.join()
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+
+    def _open(self) -> None:
+        # sorts by time; the pid keeps a restarted gateway's segment apart
+        self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}.jsonl"
+        self._descriptor = os.open(
+            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        self._size = 0
+
+    def _rotate(self) -> None:
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._open()
+
+    def _sync(self) -> None:
+        while not self._closed:
+            self._dirty.wait()
+            self._dirty.clear()
+            descriptor = self._descriptor
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                # closed by a rotation, which synced it, or a disk error, which is counted
+                if descriptor == self._descriptor:
+                    self.failures += 1
+            if not self._closed:
+                time.sleep(_SYNC_SECONDS)

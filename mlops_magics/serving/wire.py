@@ -1,0 +1,118 @@
+"""The wire between gateway and worker: Arrow record batches in length-prefixed frames.
+
+A conversation begins with the schema; each request is one record batch, each answer one byte of
+status and an Arrow stream (the outputs) or a message. Nothing that could run code is exchanged.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from mlops_magics.serving.validation import Schema
+
+__all__ = [
+    "ANSWER",
+    "FAILURE",
+    "FRAME",
+    "REPLY",
+    "arrow_schema",
+    "frame",
+    "outputs",
+    "pack",
+    "pack_outputs",
+]
+
+FRAME = struct.Struct("!I")
+"""Head of a frame to the worker: the length of what follows."""
+REPLY = struct.Struct("!BI")
+"""Head of a frame from the worker: status and length."""
+ANSWER, FAILURE = 0, 1
+
+_ARROW = {
+    "boolean": pa.bool_(),
+    "integer": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "datetime": pa.timestamp("us"),
+}
+_ARRAY = "prediction"
+
+
+def arrow_schema(schema: Schema) -> Any:
+    """Return the Arrow schema of a model's inputs."""
+    return pa.schema([pa.field(column.name, _ARROW[column.kind]) for column in schema.columns])
+
+
+def pack(schema: Any, rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """Encode rows as one framed record batch."""
+    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    body = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize()
+    return FRAME.pack(body.size) + bytes(body)
+
+
+def frame(batch: Any) -> Any:
+    """Return a record batch as a DataFrame with the dtypes pandas itself would have read."""
+    import numpy as np
+    import pandas as pd
+
+    if all(pa.types.is_float64(field.type) for field in batch.schema):
+        # one block at once: five times as fast as the general way, which tells on single rows
+        block = np.empty((batch.num_columns, batch.num_rows))
+        for index, column in enumerate(batch.columns):
+            block[index] = column.to_numpy(zero_copy_only=False)
+        return pd.DataFrame(block.T, columns=batch.schema.names, copy=False)
+    return batch.to_pandas()
+
+
+def pack_outputs(result: Any, rows: int) -> bytes:
+    """Encode what a model returned: an array of one value or list a row, or a DataFrame.
+
+    Raises
+    ------
+    ValueError
+        The number of outputs is not the number of rows, or a value has no Arrow type.
+    """
+    import numpy as np
+
+    if hasattr(result, "columns") and hasattr(result, "to_numpy"):
+        batch = pa.RecordBatch.from_pandas(result, preserve_index=False)
+        batch = batch.rename_columns([str(name) for name in result.columns])
+        kind = b"frame"
+    else:
+        array = np.asarray(result)
+        if array.ndim == 2 and array.dtype != object:
+            flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+            values = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
+        elif array.ndim == 1:
+            values = pa.array(array)
+        else:
+            values = pa.array(array.tolist())
+        batch = pa.RecordBatch.from_arrays([values], names=[_ARRAY])
+        kind = b"array"
+    if batch.num_rows != rows:
+        raise ValueError(f"the model returned {batch.num_rows} outputs for {rows} rows")
+    batch = batch.replace_schema_metadata({b"kind": kind})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def outputs(body: bytes | memoryview) -> list[Any]:
+    """Decode a worker's answer to one JSON value a row."""
+    with pa.ipc.open_stream(body) as reader:
+        batch = reader.read_next_batch()
+    if (batch.schema.metadata or {}).get(b"kind") == b"frame":
+        found: list[Any] = batch.to_pylist()
+    else:
+        found = batch.column(0).to_pylist()
+    return found

@@ -1,0 +1,167 @@
+"""A worker: one process, one model, batches over a Unix socket.
+
+``python -m mlops_magics.serving.worker REVISION INDEX PACKAGE``, in the server's folder.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from mlops_magics.errors import MlopsError
+from mlops_magics.serving import wire
+from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.store.processes import Identity
+
+if TYPE_CHECKING:
+    from mlops_magics.store.predictors import Predictor
+
+__all__ = ["Worker", "main"]
+
+LOAD_FAILED = 3
+"""Exit status of a worker whose model cannot be loaded: starting it again would not help."""
+
+_HANG_SECONDS = 120
+_log = logging.getLogger("mlops_magics.worker")
+
+
+class Worker:
+    """Answers batches, one connection at a time (the gateway's).
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The loaded model.
+    listener : socket.socket
+        Bound and listening.
+    """
+
+    def __init__(self, predictor: Predictor, listener: socket.socket) -> None:
+        self.predictor = predictor
+        self.listener = listener
+        self._busy = False
+        self._ending = False
+
+    def serve(self) -> None:
+        """Serve until SIGTERM; a batch that is being computed is answered first."""
+        signal.signal(signal.SIGTERM, self._end)
+        while not self._ending:
+            connection, _ = self.listener.accept()
+            with connection:
+                try:
+                    self._converse(connection)
+                except (ConnectionError, EOFError):
+                    continue  # the gateway went away; the next one will connect
+
+    def _converse(self, connection: socket.socket) -> None:
+        schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)))
+        while not self._ending:
+            body = _frame(connection)
+            self._busy = True
+            # a model that hangs is ended by the kernel, whatever it does, and started again
+            signal.alarm(_HANG_SECONDS)
+            status, answer = self._answer(schema, body)
+            signal.alarm(0)
+            connection.sendall(wire.REPLY.pack(status, len(answer)) + answer)
+            self._busy = False
+
+    def _answer(self, schema: Any, body: bytearray) -> tuple[int, bytes]:
+        try:
+            batch = pa.ipc.read_record_batch(pa.py_buffer(body), schema)
+            result = self.predictor.predict(wire.frame(batch))
+        except Exception as exc:  # whatever a model raises is an answer, not our end
+            _log.exception("the model raised")
+            return wire.FAILURE, f"the model raised {type(exc).__name__}".encode()
+        try:
+            return wire.ANSWER, wire.pack_outputs(result, batch.num_rows)
+        except (ValueError, TypeError, pa.ArrowException) as exc:
+            _log.exception("the model's outputs cannot be sent")
+            reason = str(exc) if isinstance(exc, ValueError) and "returned" in str(exc) else ""
+            return wire.FAILURE, (reason or "the model's outputs cannot be serialised").encode()
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+        if not self._busy:
+            raise SystemExit(0)
+
+
+def _frame(connection: socket.socket) -> bytearray:
+    (length,) = wire.FRAME.unpack(_exactly(connection, wire.FRAME.size))
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytearray:
+    buffer = bytearray(count)
+    view = memoryview(buffer)
+    while view:
+        got = connection.recv_into(view)
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return buffer
+
+
+def _warm(predictor: Predictor, package: Path) -> None:
+    """Predict once, so that the first request does not pay for lazy imports and caches."""
+    golden = package / "mlops" / "golden.json"
+    if not golden.is_file():
+        return
+    from mlops_magics.serving.validation import Schema
+
+    inputs = json.loads(golden.read_bytes())["inputs"]
+    schema = Schema.from_signature(predictor.manifest.get("signature"))
+    rows = schema.split(inputs["columns"], json.dumps(inputs["data"]).encode())
+    arrow = wire.arrow_schema(schema)
+    packed = wire.pack(arrow, rows)[wire.FRAME.size :]
+    batch = pa.ipc.read_record_batch(pa.py_buffer(packed), arrow)
+    wire.pack_outputs(predictor.predict(wire.frame(batch)), len(rows))
+
+
+def main(arguments: list[str]) -> int:
+    """Load the model, tell the state, serve."""
+    revision, index, package = int(arguments[0]), int(arguments[1]), Path(arguments[2])
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    faulthandler.enable()
+    folder = ServerFolder(Path.cwd())
+    identity = Identity.of().to_dict()
+
+    def tell(state: str, reason: str | None = None) -> None:
+        folder.write_state(revision, index, state=state, reason=reason, identity=identity)
+
+    tell("starting")
+    try:
+        from mlops_magics.store import predictors
+
+        predictor = predictors.load(package)
+        _warm(predictor, package)
+    except Exception as exc:  # a model's code can raise anything; the reason goes to the deployer
+        _log.exception("the model cannot be loaded")
+        reason = exc.message if isinstance(exc, MlopsError) else f"{type(exc).__name__}: {exc}"
+        tell("failed", reason)
+        return LOAD_FAILED
+    name = folder.socket(revision, index)
+    Path(name).unlink(missing_ok=True)  # left by a predecessor that was killed
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(name)
+        listener.listen(8)
+        gc.collect()
+        gc.freeze()  # what was loaded stays; collections need not walk it again
+        tell("ready")
+        Worker(predictor, listener).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
