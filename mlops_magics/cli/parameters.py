@@ -48,9 +48,6 @@ _UNRESOLVED = "mlops_magics.unresolved"
 _TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".json", ".jsonl", ".feather")
 
 
-_UNITS = {None: 1.0, "ms": 1.0, "s": 1000.0}
-
-
 class Bound(str):
     """An argument's text that stands for an object of the notebook."""
 
@@ -194,7 +191,7 @@ class Pairs(Type):
     ) -> Mapping[str, Any]:
         """Return a mapping with one pair, or the notebook's mapping as it is."""
         if isinstance(value, Bound):
-            value = value.value
+            return _mapping(value, param, ctx)
         if isinstance(value, Mapping):
             return value
         key, sign, text = str(value).partition("=")
@@ -205,12 +202,8 @@ class Pairs(Type):
         if self.text:
             return {key: text}
         if self.numbers:
-            # a latency may bear its unit: p95=20ms
-            match = re.fullmatch(r"\s*([-+.\deE]+)\s*(ms|s)?\s*", text)
             try:
-                return {
-                    key: float(match[1] if match else text) * _UNITS[match[2] if match else None]
-                }
+                return {key: float(text)}
             except ValueError:
                 raise click.BadParameter(f"{text!r} of {key} is not a number", ctx, param) from None
         return {key: _scalar(text)}
@@ -226,7 +219,7 @@ class Assignment(Type):
     ) -> str | Mapping[str, Any]:
         """Check the form."""
         if isinstance(value, Bound):
-            value = value.value
+            return _mapping(value, param, ctx)
         if isinstance(value, Mapping):
             return value
         if not str(value).partition("=")[1]:
@@ -241,6 +234,15 @@ def _scalar(text: str) -> Any:
         return {"True": True, "False": False, "None": None}.get(text, text)
     # NaN and Infinity are words to a person; JSON itself does not know them
     return text if isinstance(found, float) and text.strip().lstrip("-")[:1].isalpha() else found
+
+
+def _mapping(
+    bound: Bound, param: click.Parameter | None, ctx: click.Context | None
+) -> Mapping[str, Any]:
+    if isinstance(bound.value, Mapping):
+        return bound.value
+    kind = type(bound.value).__name__
+    raise click.BadParameter(f"{bound} is a {kind}; key=value or a mapping is expected", ctx, param)
 
 
 def gather(pairs: tuple[Mapping[str, Any], ...]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["test"]
 
-_GATE = Pairs(numbers=True)
+_GATE = Pairs(text=True)  # the verb reads numbers and units, as in latency_p95=20ms
 
 
 @verb(
@@ -43,8 +43,8 @@ def test(
     data: Any,
     target: str,
     task: str | None,
-    minimum: tuple[Mapping[str, float], ...],
-    maximum: tuple[Mapping[str, float], ...],
+    minimum: tuple[Mapping[str, float | str], ...],
+    maximum: tuple[Mapping[str, float | str], ...],
     no_worse_than: Any,
     slices: tuple[str, ...],
     max_gap: float | None,

@@ -69,12 +69,13 @@ class Verb(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, and refuse an object where text is expected."""
+        objects = {str(item): item for item in args if isinstance(item, Bound)}
         rest = super().parse_args(ctx, args)
-        for param in self.get_params(ctx):
+        for param in self.get_params(ctx) if objects else ():
             value = ctx.params.get(param.name or "")
             for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, Bound):
-                    kind = type(item.value).__name__
+                if isinstance(item, str) and item in objects:
+                    kind = type(objects[item].value).__name__
                     raise click.BadParameter(f"{item} is a {kind}; text is expected", ctx, param)
         return rest
 

@@ -77,7 +77,7 @@ def register_cell(notebook: Notebook, source: str, parse: Parse) -> Any:
 def test_cell(notebook: Notebook, source: str, parse: Parse) -> Any:
     """Run every check of a cell, keep them with a run, and fail if one does not hold."""
     __tracebackhide__ = True
-    from mlops_magics.testing.checks import CheckReport, keep_checks
+    from mlops_magics.testing.assertions import CheckReport, keep_checks
 
     given = parse()
     cell = Cell(notebook.shell, source)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlops_magics.testing.checks import Check
+if TYPE_CHECKING:
+    from mlops_magics.testing.assertions import Check
+
 
 __all__ = ["RECORDER", "Checks", "collecting"]
 
@@ -48,6 +50,8 @@ class Checks:
             self._note(name, True, "")
 
     def _note(self, name: str, passed: bool, detail: str) -> None:
+        from mlops_magics.testing.assertions import Check
+
         known = self.found.get(name)
         if known is None:
             self.found[name] = Check(name, passed, detail)

@@ -10,7 +10,9 @@ import click
 from IPython.core.magic import Magics, magics_class, no_var_expand
 
 from mlops_magics.cli.group import mlops
+from mlops_magics.cli.parameters import explain
 from mlops_magics.cli.usage import translate
+from mlops_magics.errors import NotFound
 from mlops_magics.magics import cells, configuration
 from mlops_magics.magics.arguments import split, strip_semicolon
 from mlops_magics.magics.completion import matcher
@@ -97,14 +99,20 @@ class MLOps(_Configured):  # type: ignore[misc, valid-type]  # a base made of th
     ) -> Callable[[str, str], Any]:
         def magic(line: str, cell: str) -> Any:
             __tracebackhide__ = True
+            parsed: list[click.Context] = []
 
             def parse() -> Mapping[str, Any]:
                 arguments = split(line, self.notebook.variables, self.shell.ev)
                 with command.make_context(f"%%{name}", arguments, obj=self.notebook) as ctx:
+                    parsed.append(ctx)
                     return dict(ctx.params)
 
             try:
                 return run(self.notebook, cell, parse)
+            except NotFound as exc:
+                if parsed:
+                    explain(exc, parsed[-1])
+                raise
             except click.exceptions.Exit:
                 return None  # after --help
             except click.ClickException as exc:
