@@ -134,7 +134,12 @@ def _read_database(url: str, query: str | None) -> Source:
         raise InvalidArgument(f"no SQLAlchemy dialect for {url.split('://')[0]}://") from exc
     try:
         with engine.connect() as connection:
-            frame = pd.read_sql_query(sa.text(query), connection)
+            answer = connection.execute(sa.text(query))
+            if not answer.returns_rows:
+                raise InvalidArgument(
+                    "the query gives no rows; nothing was changed", hint="give a SELECT"
+                )
+            frame = pd.DataFrame.from_records(answer.all(), columns=list(answer.keys()))
     except SQLAlchemyError as exc:
         reason = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
         raise SourceUnreadable(f"{shown} did not answer the query: {reason}") from exc
@@ -289,12 +294,11 @@ def _csv(separator: str) -> Callable[[IO[bytes], str | None], pd.DataFrame]:
             sep=separator,
             encoding="utf-8-sig",
             low_memory=False,
-            float_precision="round_trip",
             index_col=False,
         )
         if header and header[0] == "":
             unnamed = frame.columns[0]
-            if not (frame[unnamed] == range(len(frame))).all():
+            if frame[unnamed].tolist() != list(range(len(frame))):
                 raise DataError("the first column has no name", hint="give it one in the file")
             frame = frame.drop(columns=unnamed)  # the index that to_csv has written
         return frame
@@ -333,9 +337,7 @@ def _json_lines(file: IO[bytes], packing: str | None) -> pd.DataFrame:
         except (pa.ArrowInvalid, OverflowError):
             pass  # pandas takes more, at a tenth of the speed
     # dates and digits in texts are told later, for all formats alike
-    return pd.read_json(
-        io.BytesIO(content), lines=lines, dtype=False, convert_dates=False, precise_float=True
-    )
+    return pd.read_json(io.BytesIO(content), lines=lines, dtype=False, precise_float=True)
 
 
 def _unpacked(file: IO[bytes], packing: str | None) -> bytes:

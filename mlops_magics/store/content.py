@@ -127,6 +127,9 @@ def _from_series(name: str, series: pd.Series) -> Any:
         series = series.astype(object)
     if series.dtype == object:
         _check_objects(name, series)
+    if isinstance(dtype, pd.DatetimeTZDtype):  # pyarrow would use what pandas deprecates
+        instants = pa.array(series.dt.tz_convert(None), from_pandas=True)
+        return instants.cast(pa.timestamp(instants.type.unit, "UTC"))
     try:
         return pa.array(series, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as exc:

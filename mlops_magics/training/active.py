@@ -106,7 +106,8 @@ class ActiveRun:
             A DataFrame is known by its content's digest: if that is a version in the workspace,
             the version is recorded.
         context : str
-            What for: ``training``, ``holdout``.
+            What for: ``training``, ``holdout``. MLflow holds the same content once in a run,
+            with its first context.
 
         Raises
         ------
