@@ -105,7 +105,7 @@ if TYPE_CHECKING:
         model_versions,
         promote,
     )
-    from mlops_magics.serving import (
+    from mlops_magics.serving.client import (
         Predicted,
         predict,
     )
@@ -317,7 +317,7 @@ _HOMES = {
         "model_versions",
         "promote",
     ),
-    "serving": (
+    "serving.client": (
         "Predicted",
         "predict",
     ),

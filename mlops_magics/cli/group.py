@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from mlops_magics import __version__
 from mlops_magics.cli import (
     data,
     deployment,
@@ -55,8 +56,10 @@ class Lifecycle(Verbs):
             "mlops",
             commands=commands,
             help="The whole road of a model, from data to a monitored endpoint.",
-            epilog="Each verb is also a magic: %mlops_VERB. Help on one: mlops VERB --help",
+            epilog="Each verb is also a magic: %mlops_VERB. Help on one: mlops VERB --help\n\n"
+            'Completion, in bash: eval "$(_MLOPS_COMPLETE=bash_source mlops)"',
         )
+        click.version_option(__version__, package_name="mlops-magics")(self)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the verbs, a section for each stage."""
