@@ -107,12 +107,16 @@ def run(
     except BaseException as exc:
         # SystemExit, KeyboardInterrupt, a cancelled task: somebody ended it, the code did not fail
         status = "FAILED" if isinstance(exc, Exception) else "KILLED"
-        try:
-            _keep_error(active, exc)
-            _end(mlflow, workspace, active.run_id, outer, status)
-        except MlopsError as lost:
-            # the reader must see the failure of the code, not that of the tracking server
-            exc.add_note(f"The run {active.run_id} could not be ended in MLflow: {lost.message}")
+        # both are tried: a run left on MLflow's stack would take the next runs for its children
+        for step in (
+            lambda: _keep_error(active, exc),
+            lambda: _end(mlflow, workspace, active.run_id, outer, status),
+        ):
+            try:
+                step()
+            except MlopsError as lost:
+                # the reader must see the failure of the code, not that of the tracking server
+                exc.add_note(f"MLflow does not hold all of run {active.run_id}: {lost.message}")
         raise
     _end(mlflow, workspace, active.run_id, outer, status)
 

@@ -11,10 +11,9 @@ def test_every_installed_distribution_is_listed():
     found = drivers.packages()
     for name in ("pandas", "mlflow", "scikit-learn"):
         assert found[name] == importlib.metadata.version(name)
-    named = {
-        d.metadata["Name"].lower().replace("_", "-") for d in importlib.metadata.distributions()
-    }
-    assert {name.replace(".", "-") for name in found} >= {n.replace(".", "-") for n in named}
+    names = [each.metadata["Name"] for each in importlib.metadata.distributions()]
+    named = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    assert {name.replace(".", "-") for name in found} >= named
 
 
 def test_infrastructure_is_what_this_process_may_use():

@@ -202,7 +202,7 @@ def test_a_run_that_cannot_be_ended_does_not_hide_the_blocks_own_error(workspace
 
     with pytest.raises(ZeroDivisionError) as caught:
         block()
-    assert "could not be ended in MLflow" in caught.value.__notes__[0]
+    assert "MLflow does not hold all of run" in caught.value.__notes__[0]
     assert mlflow.active_run() is None
 
 
