@@ -11,6 +11,8 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from papermill.exceptions import PapermillExecutionError
 
+import mlops_magics as mlops
+
 PREPARE = """\
 import pandas as pd
 from sklearn.datasets import load_breast_cancer
@@ -136,3 +138,38 @@ def test_progress_is_shown_to_a_person_and_not_headless(kernel, workspace, monke
     assert not {"stream", "display_data", "comm_open"} & kinds
     kinds = {m["msg_type"] for m in kernel.run(slow, allow_stdin=True)}
     assert {"stream", "display_data"} & kinds
+
+
+def interrupted(kernel: Kernel, cell: str) -> dict:
+    """Run a cell, interrupt it once it says that it has begun; give the reply."""
+    asked = kernel.client.execute(cell)
+    while True:
+        message = kernel.client.get_iopub_msg(timeout=60)
+        if message["msg_type"] == "stream" and "begun" in message["content"]["text"]:
+            break
+    kernel.manager.interrupt_kernel()
+    while True:
+        reply = kernel.client.get_shell_msg(timeout=60)
+        if reply["parent_header"].get("msg_id") == asked:
+            return reply["content"]
+
+
+def test_an_interrupted_cell_leaves_its_run_killed_and_the_kernel_usable(kernel, workspace):
+    kernel.run("%load_ext mlops_magics\nimport time, mlops_magics as mlops")
+    cell = "%%mlops_run long\nprint('begun', flush=True)\nfor _ in range(300): time.sleep(0.1)"
+    assert interrupted(kernel, cell)["ename"] == "KeyboardInterrupt"
+    assert mlops.runs(workspace=workspace)[0].status == "KILLED"
+    reply, *_ = kernel.run("%%mlops_run short\nx = 1")
+    assert reply["content"]["status"] == "ok"
+
+
+def test_an_interrupted_verb_says_that_it_was_in_a_few_lines(kernel, workspace):
+    kernel.run(
+        "%load_ext mlops_magics\nimport time, mlops_magics as mlops\n"
+        "def status(**given):\n    print('begun', flush=True)\n    time.sleep(30)\n"
+        "mlops.status = status"
+    )
+    reply = interrupted(kernel, "%mlops_status")
+    assert reply["ename"] == "Interrupted"
+    assert "%mlops_status was interrupted" in reply["evalue"]
+    assert len(reply["traceback"]) <= 4
