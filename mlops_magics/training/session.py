@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,8 +110,8 @@ def run(
         status = "FAILED" if isinstance(exc, Exception) else "KILLED"
         # both are tried: a run left on MLflow's stack would take the next runs for its children
         for step in (
-            lambda: _keep_error(active, exc),
-            lambda: _end(mlflow, workspace, active.run_id, outer, status),
+            functools.partial(_keep_error, active, exc),
+            functools.partial(_end, mlflow, workspace, active.run_id, outer, status),
         ):
             try:
                 step()
