@@ -81,6 +81,7 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
         self.record = first if first is not None else read()
         super().__init__(
             picture=self.record.to_dict(),
+            trouble=None,  # traitlets would make a missing mapping an empty one
             fixed=fixed,
             interval=interval,
             can_roll_back=roll_back is not None,
