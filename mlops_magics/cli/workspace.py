@@ -22,8 +22,8 @@ __all__ = ["doctor", "init", "status", "stop"]
     in_notebook="%mlops_init",
     finds_workspace=False,
 )
-@click.argument("path", default=".", type=click.Path(file_okay=False))
-def init(path: str) -> Any:
+@click.argument("path", required=False, type=click.Path(file_okay=False))
+def init(path: str | None) -> Any:
     """Make a workspace in the project's folder PATH (default: this folder).
 
     A workspace is the folder .mlops, which holds the records of runs, models, endpoints and
