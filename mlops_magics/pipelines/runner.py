@@ -70,7 +70,18 @@ def run_pipeline(
 
     Examples
     --------
-    >>> run_pipeline("notebooks/flight_delay/pipeline.yaml", params={"month": 3})  # doctest: +SKIP
+    >>> import nbformat, tempfile
+    >>> source = "import mlops_magics as mlops; mlops.output('next', month + 1)"
+    >>> cells = [
+    ...     nbformat.v4.new_code_cell("month: int = 3", metadata={"tags": ["parameters"]}),
+    ...     nbformat.v4.new_code_cell(source),
+    ... ]
+    >>> python = {"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
+    >>> workspace = Workspace.create(tempfile.mkdtemp())
+    >>> notebook = workspace.root / "plan.ipynb"
+    >>> nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=python), notebook)
+    >>> run_pipeline(notebook, params={"month": 4}, workspace=workspace).outputs
+    {'plan': {'next': 5}}
     """
     if parallel is not None and parallel < 1:
         raise InvalidArgument(f"parallel = {parallel} lets no step run")
