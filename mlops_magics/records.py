@@ -42,6 +42,12 @@ class Record:
       x  3
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # IPython takes a class's own __repr__, which every dataclass has, before a base's
+        # _repr_pretty_
+        cls._repr_pretty_ = Record._repr_pretty_  # type: ignore[method-assign]  # the same method
+
     def card(self) -> Card:
         """Return what to show; the default lists the fields."""
         return Card(title=type(self).__name__, facts=list(self.to_dict().items()))

@@ -4,10 +4,41 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-__all__ = ["Progress"]
+__all__ = ["Bar", "Progress", "TerminalBar"]
+
+
+class Bar(Protocol):
+    """What draws progress."""
+
+    def draw(self, label: str, done: float, total: float | None, seconds: float) -> None:
+        """Draw how far the work is; without a total only that it goes on."""
+
+    def close(self) -> None:
+        """Take the bar away."""
+
+
+class TerminalBar:
+    """A bar in the last line of a terminal."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(leave=False, bar_format="{desc}")
+
+    def draw(self, label: str, done: float, total: float | None, seconds: float) -> None:
+        """Draw the bar, or the time that has passed."""
+        self._bar.total, self._bar.n = total, done
+        self._bar.bar_format = "{desc}" + (" {percentage:3.0f}% |{bar}|" if total else "")
+        self._bar.set_description_str(f"{label} … {seconds:.0f} s")
+
+    def close(self) -> None:
+        """Clear the line."""
+        self._bar.close()
 
 
 class Progress:
@@ -19,8 +50,10 @@ class Progress:
         What is being done.
     show : bool
         False when headless: then it does nothing.
+    bar : callable
+        Makes what draws it.
     delay : float
-        Seconds before the bar appears.
+        Seconds before it appears.
 
     Examples
     --------
@@ -28,8 +61,15 @@ class Progress:
     ...     report(1, 3)
     """
 
-    def __init__(self, label: str, *, show: bool, delay: float = 1.0) -> None:
-        self.label, self.show, self.delay = label, show, delay
+    def __init__(
+        self,
+        label: str,
+        *,
+        show: bool,
+        bar: Callable[[], Bar] = TerminalBar,
+        delay: float = 1.0,
+    ) -> None:
+        self.label, self.show, self.bar, self.delay = label, show, bar, delay
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
         self._state: tuple[float, float | None, str] = (0, None, "")
@@ -59,22 +99,16 @@ class Progress:
             self._thread.join()
 
     def _draw(self) -> None:
+        began = time.monotonic()
         if self._end.wait(self.delay):
             return
-        bar = _bar(self.label)
+        bar = self.bar()
         try:
             while True:
                 done, total, note = self._state
-                bar.total, bar.n = total, done
-                bar.bar_format = None if total else "{desc} … {elapsed}"
-                bar.set_description_str(f"{self.label}: {note}" if note else self.label)
+                label = f"{self.label}: {note}" if note else self.label
+                bar.draw(label, done, total, time.monotonic() - began)
                 if self._end.wait(0.5):
                     return
         finally:
             bar.close()
-
-
-def _bar(label: str) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(desc=label, leave=False, bar_format="{desc} … {elapsed}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -13,9 +12,10 @@ import click
 
 from mlops_magics.cli.caller import Caller
 from mlops_magics.cli.monitoring import monitor
-from mlops_magics.cli.progress import Progress
+from mlops_magics.cli.progress import Progress, TerminalBar
 from mlops_magics.errors import MlopsError
 from mlops_magics.magics.frontend import headless
+from mlops_magics.magics.progress import NotebookBar
 from mlops_magics.records import Record, plain
 
 __all__ = ["Notebook"]
@@ -103,8 +103,8 @@ class Notebook(Caller):
 
     def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show a bar after a second, unless nobody looks."""
-        show = not headless(self.shell) and not os.environ.get("CI")
-        return Progress(label, show=show)
+        bar = NotebookBar if hasattr(self.shell, "kernel") else TerminalBar
+        return Progress(label, show=not headless(self.shell), bar=bar)
 
 
 def _always(thing: Any) -> Callable[[], Any]:
