@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -94,16 +96,20 @@ def ingest(
     from mlops_magics.profiles import Profile
 
     path = workspace.directory("data") / f"{content.digest}.parquet"
-    if not path.exists():
-        write_atomic(path, _parquet(content.table))
+    # Arrow packs and the disk syncs without Python's lock: the profile is made meanwhile
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(_write, path, content.table)
+        profile = Profile.of(content.frame()).to_dict()
+        columns = schema.infer(content.table)
+        written.result()
     values = {
         "name": name,
         "digest": content.digest,
         "path": str(path.relative_to(workspace.path)),
         "rows": content.table.num_rows,
         "columns": content.table.num_columns,
-        "schema": plain(schema.infer(content.table)),
-        "profile": plain(Profile.of(content.frame()).to_dict()),
+        "schema": plain(columns),
+        "profile": plain(profile),
         "source": plain(rows.origin),
         "owner": owner or workspace.actor,
         "description": description or "",
@@ -143,14 +149,15 @@ def _check_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (tags or {}).items()}
 
 
-def _parquet(table: Any) -> bytes:
+def _write(path: Path, table: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.exists():
+        return
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    write_atomic(path, sink.getvalue().to_pybytes())
 
 
 def _insert(workspace: Workspace, values: dict[str, Any]) -> None:

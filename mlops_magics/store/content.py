@@ -24,8 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -249,24 +251,37 @@ def _a(noun: str) -> str:
 
 def _digest(table: Any) -> str:
     names = sorted(table.column_names)
-    order_key = np.zeros(table.num_rows, dtype=np.uint64)
-    columns: list[tuple[bytes, NDArray[Any] | None, NDArray[Any]]] = []
-    for position, name in enumerate(names):
+
+    def numbers(place: int) -> tuple[bytes, NDArray[Any] | None, NDArray[Any], NDArray[np.uint64]]:
+        name = names[place]
         head, valid, values = _values(name, table[name].combine_chunks())
-        columns.append((head, valid, values))
         bits = values.astype(np.uint64) if values.itemsize < 8 else values.view(np.uint64)
-        seed = np.uint64((position + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1))
+        seed = np.uint64((place + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1))
         mixed = _mix(bits + seed)
         if valid is not None:
             mixed[~valid] = seed
-        order_key = _mix(order_key ^ mixed)
-    order = np.argsort(order_key, kind="stable")
-    total = hashlib.sha256(json.dumps([_FORMAT, table.num_rows, len(names)]).encode())
-    for head, valid, values in columns:
-        total.update(head)
-        if valid is not None:
-            total.update(np.packbits(valid[order]).data)
-        total.update(np.ascontiguousarray(values[order]).data)
+        return head, valid, values, mixed
+
+    # NumPy, Arrow and hashlib leave Python's lock while they compute
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        order_key = np.zeros(table.num_rows, dtype=np.uint64)
+        columns = []
+        for head, valid, values, mixed in pool.map(numbers, range(len(names))):
+            order_key = _mix(order_key ^ mixed)
+            columns.append((head, valid, values))
+        order = np.argsort(order_key, kind="stable")
+
+        def ordered(column: tuple[bytes, NDArray[Any] | None, NDArray[Any]]) -> bytes:
+            head, valid, values = column
+            part = hashlib.sha256(head)
+            if valid is not None:
+                part.update(np.packbits(valid[order]).data)
+            part.update(np.ascontiguousarray(values[order]).data)
+            return part.digest()
+
+        total = hashlib.sha256(json.dumps([_FORMAT, table.num_rows, len(names)]).encode())
+        for part in pool.map(ordered, columns):
+            total.update(part)
     return total.hexdigest()
 
 
