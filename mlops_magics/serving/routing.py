@@ -107,12 +107,18 @@ class Router:
         """Bring up what is new, let go of what is gone, then switch all traffic at once."""
         revisions: dict[str, Revision] = {}
         for key, planned in plan.revisions.items():
-            revisions[key] = self.revisions.get(key) or self._bring_up(planned)
+            known = self.revisions.get(key)
+            same = known is not None and known.planned == planned
+            revisions[key] = known if known and same else self._bring_up(planned)
         endpoints = {
             name: self._endpoint(name, planned, revisions)
             for name, planned in plan.endpoints.items()
         }
-        gone = [revision for key, revision in self.revisions.items() if key not in revisions]
+        gone = [
+            revision
+            for key, revision in self.revisions.items()
+            if revisions.get(key) is not revision
+        ]
         self.revisions, self.endpoints = revisions, endpoints
         self.by_path = {f"/endpoints/{name}/invocations": e for name, e in endpoints.items()}
         self.generation = plan.generation

@@ -20,6 +20,7 @@ from mlops_magics.errors import PortTaken, ServerError, ServerNotRunning
 from mlops_magics.serving.folder import ServerFolder, read_json
 from mlops_magics.settings import Settings
 from mlops_magics.store.processes import Identity
+from mlops_magics.store.workspace import write_atomic
 
 if TYPE_CHECKING:
     import httpx
@@ -214,7 +215,7 @@ def _listener(workspace: Workspace, folder: ServerFolder) -> Iterator[socket.soc
                 ) from exc
             listener.bind((settings.host, 0))  # the kept port was only a preference
         listener.listen(_BACKLOG)
-        folder.port.write_text(f"{listener.getsockname()[1]}\n", "ascii")
+        write_atomic(folder.port, f"{listener.getsockname()[1]}\n".encode())
         yield listener
 
 

@@ -1,0 +1,305 @@
+"""Endpoints: what is served where, by which revision; and the end of an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import textwrap
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from mlops_magics.cards import Badge, Card, Code, Grid, Time
+from mlops_magics.deployment import plan
+from mlops_magics.errors import EndpointNotFound, InvalidArgument, ServerNotRunning, UnknownName
+from mlops_magics.records import Record, Table
+from mlops_magics.serving import server
+from mlops_magics.store import ledger, tables
+from mlops_magics.store.workspace import resolve
+
+if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["Endpoint", "Endpoints", "endpoints", "undeploy"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TONES: Mapping[str, Any] = {
+    "serving": "good",
+    "degraded": "warn",
+    "down": "bad",
+    "failed": "bad",
+    "starting": "neutral",
+    "undeployed": "neutral",
+    "SERVING": "good",
+    "FAILED": "bad",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint(Record):
+    """An endpoint.
+
+    Attributes
+    ----------
+    name, url : str
+        Its name, and where to POST rows; the URL is None while the server does not run.
+    state : str
+        ``serving``, ``degraded`` (fewer workers than planned), ``down``, ``starting``,
+        ``failed`` (its first deployment), ``undeployed``.
+    model, version, revision : str, str, int
+        What it serves; None without traffic.
+    traffic : list of dict
+        ``revision``, ``number``, ``variant``, ``percent``, ``model``, ``version``.
+    revisions : list of dict
+        Newest first: ``id``, ``number``, ``model``, ``version``, ``status``, ``reason``,
+        ``workers``, ``ready``, ``updated``.
+    log : str
+        ``durable`` or ``off``.
+    updated : float
+        Seconds since 1970.
+    """
+
+    name: str
+    url: str | None
+    state: str
+    model: str | None
+    version: str | None
+    revision: int | None
+    traffic: list[dict[str, Any]]
+    revisions: list[dict[str, Any]] = field(repr=False)
+    log: str
+    updated: float
+
+    def card(self) -> Card:
+        """Show address, traffic, revisions and what to do next."""
+        shares = [
+            f"{s['variant']} {s['percent']:g} % → {s['model']}/{s['version']} (r{s['number']})"
+            for s in self.traffic
+        ]
+        facts: list[tuple[str, Any]] = [("url", Code(self.url) if self.url else None)]
+        facts += [("traffic", ", ".join(shares) or None), ("inference log", self.log)]
+        rows = [
+            [
+                f"r{one['number']}",
+                f"{one['model']}/{one['version']}",
+                Badge(one["status"].lower(), _TONES.get(one["status"], "neutral")),
+                None if one["ready"] is None else f"{one['ready']} of {one['workers']}",
+                Time(one["updated"]),
+                one["reason"] and textwrap.shorten(one["reason"], 100, placeholder=" …"),
+            ]
+            for one in self.revisions[:5]
+        ]
+        titles = ["revision", "model", "status", "workers up", "since", "reason"]
+        if not any(row[-1] for row in rows):
+            titles, rows = titles[:-1], [row[:-1] for row in rows]
+        return Card(
+            title=self.name,
+            subtitle="endpoint",
+            badge=Badge(self.state, _TONES.get(self.state, "neutral")),
+            facts=facts,
+            grids=[Grid(titles, rows)] if rows else [],
+            next=self._next(),
+        )
+
+    def _next(self) -> list[str]:
+        if self.state in ("serving", "degraded"):
+            return [f"mlops predict {self.name} --data ROWS", f"mlops monitor {self.name}"]
+        if self.state == "down" and self.model:
+            return [f"mlops deploy {self.model}/{self.version} --endpoint {self.name}"]
+        return []
+
+
+@dataclass(frozen=True)
+class Endpoints(Table):
+    """All endpoints of a workspace."""
+
+    def empty(self) -> str:
+        """Say how to make the first."""
+        return "no endpoint yet; make one with: mlops deploy MODEL"
+
+    def cells(self, row: Endpoint) -> dict[str, Any]:
+        """Show the essentials of one endpoint."""
+        return {
+            "endpoint": row.name,
+            "state": Badge(row.state, _TONES.get(row.state, "neutral")),
+            "model": f"{row.model}/{row.version}" if row.model else None,
+            "revision": f"r{row.revision}" if row.revision else None,
+            "url": Code(row.url) if row.url else None,
+            "since": Time(row.updated),
+        }
+
+
+def endpoints(name: str | None = None, *, workspace: Workspace | None = None) -> Endpoints:
+    """List the endpoints with their traffic, revisions and health.
+
+    Parameters
+    ----------
+    name : str, optional
+        Only this one, also when it was undeployed.
+    workspace : Workspace, optional
+        Default: found from the working directory.
+
+    Raises
+    ------
+    EndpointNotFound
+        There is none of that name.
+
+    Examples
+    --------
+    >>> workspace = getfixture("workspace")
+    >>> print(endpoints(workspace=workspace))
+    Endpoints
+      no endpoint yet; make one with: mlops deploy MODEL
+    """
+    workspace = resolve(workspace)
+    with workspace.database.read() as connection:
+        named = connection.execute(sa.select(tables.endpoints).order_by("name")).all()
+        found = connection.execute(
+            sa.select(tables.revisions).order_by(tables.revisions.c.number.desc())
+        ).all()
+    if name is not None and name not in {row.name for row in named}:
+        raise not_found(name, [row.name for row in named])
+    running = server.find(workspace)
+    live: dict[str, Any] = {}
+    if running is not None:
+        with contextlib.suppress(ServerNotRunning):  # then all of them are shown as down
+            live = server.state(workspace)["revisions"]
+    records = [
+        _record(row, [one for one in found if one.endpoint == row.name], running, live)
+        for row in named
+        if name is None or row.name == name
+    ]
+    if name is None:
+        records = [record for record in records if record.state != "undeployed"]
+    return Endpoints(rows=records)
+
+
+def endpoint(workspace: Workspace, name: str) -> Endpoint:
+    """Return one endpoint."""
+    record: Endpoint = endpoints(name, workspace=workspace)[0]
+    return record
+
+
+def undeploy(endpoint: str, *, workspace: Workspace | None = None) -> Endpoint:
+    """Take an endpoint out of service; its inference table stays.
+
+    Parameters
+    ----------
+    endpoint : str
+        Its name.
+    workspace : Workspace, optional
+        Default: found from the working directory.
+
+    Raises
+    ------
+    EndpointNotFound
+        There is none of that name.
+    """
+    workspace = resolve(workspace)
+    now = time.time()
+    with workspace.database.begin() as connection:
+        row = connection.execute(
+            sa.select(tables.endpoints).where(tables.endpoints.c.name == endpoint)
+        ).first()
+        if row is None:
+            known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
+            raise not_found(endpoint, known)
+        connection.execute(
+            sa.update(tables.revisions)
+            .where(tables.revisions.c.endpoint == endpoint)
+            .where(tables.revisions.c.status.in_(("SERVING", "WARM")))
+            .values(status="RETIRED", updated=now)
+        )
+        connection.execute(
+            sa.update(tables.endpoints)
+            .where(tables.endpoints.c.name == endpoint)
+            .values(traffic=[], generation=row.generation + 1, updated=now)
+        )
+        ledger.append(
+            connection,
+            actor=workspace.actor,
+            action="undeploy",
+            subject=f"endpoint {endpoint}",
+            details={"traffic": row.traffic},
+        )
+    generation = plan.project(workspace)
+    if server.find(workspace) is not None:
+        plan.await_applied(workspace, generation)
+    record: Endpoint = endpoints(endpoint, workspace=workspace)[0]
+    return record
+
+
+def check_name(name: str) -> str:
+    """Return an endpoint's name if it can be part of a URL as it is.
+
+    Raises
+    ------
+    InvalidArgument
+        It cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{name[:100]!r} is no name for an endpoint",
+            hint="letters, digits, '.', '_' and '-'; give one with --endpoint NAME",
+        )
+    return name
+
+
+def not_found(name: str, known: Any) -> EndpointNotFound:
+    """Return the error for an unknown name, with the nearest known one."""
+    unknown = UnknownName("endpoint", name, known, hint="see them: mlops endpoints")
+    return EndpointNotFound(unknown.message, hint=unknown.hint)
+
+
+def _record(
+    row: Any, found: list[Any], running: server.Server | None, live: Mapping[str, Any]
+) -> Endpoint:
+    revisions = [
+        {
+            "id": one.id,
+            "number": one.number,
+            "model": one.model,
+            "version": one.version,
+            "status": one.status,
+            "reason": one.reason,
+            "workers": one.workers,
+            "ready": live.get(str(one.id), {}).get("ready") if one.status in plan.LIVE else None,
+            "updated": one.updated,
+        }
+        for one in found
+    ]
+    by_id = {one["id"]: one for one in revisions}
+    traffic = [
+        {**share, **{key: by_id[share["revision"]][key] for key in ("number", "model", "version")}}
+        for share in row.traffic
+    ]
+    main = traffic[0] if traffic else {}
+    url = f"{running.url}/endpoints/{quote(row.name)}/invocations" if running and traffic else None
+    return Endpoint(
+        name=row.name,
+        url=url,
+        state=_state(traffic, by_id, revisions),
+        model=main.get("model"),
+        version=main.get("version"),
+        revision=main.get("number"),
+        traffic=traffic,
+        revisions=revisions,
+        log=(row.settings or {}).get("log", "durable"),
+        updated=row.updated,
+    )
+
+
+def _state(
+    traffic: list[dict[str, Any]], by_id: Mapping[int, Any], revisions: list[dict[str, Any]]
+) -> str:
+    if not traffic:
+        latest = revisions[0]["status"] if revisions else ""
+        return {"STARTING": "starting", "FAILED": "failed"}.get(latest, "undeployed")
+    serving = [by_id[share["revision"]] for share in traffic]
+    if any(not one["ready"] for one in serving):
+        return "down"
+    return "degraded" if any(one["ready"] < one["workers"] for one in serving) else "serving"

@@ -1,0 +1,92 @@
+"""Rollback: an endpoint to its previous revision, or an alias to its previous version."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from mlops_magics.deployment import checks, plan
+from mlops_magics.deployment.deploy import flip
+from mlops_magics.deployment.endpoints import Endpoint, endpoint, not_found
+from mlops_magics.errors import DeployError
+from mlops_magics.serving import server
+from mlops_magics.store import ledger, tables
+from mlops_magics.store.workspace import resolve
+
+if TYPE_CHECKING:
+    from mlops_magics.registry import Promotion
+    from mlops_magics.store.workspace import Workspace
+
+__all__ = ["rollback"]
+
+
+def rollback(
+    name: str, *, reason: str | None = None, workspace: Workspace | None = None
+) -> Endpoint | Promotion:
+    """Go back: ``NAME`` an endpoint's revision, ``NAME@ALIAS`` a registered alias.
+
+    Parameters
+    ----------
+    name : str
+        An endpoint, or a model with an alias.
+    reason : str, optional
+        For the ledger.
+    workspace : Workspace, optional
+        Default: found from the working directory.
+
+    Raises
+    ------
+    EndpointNotFound, ModelNotFound
+        There is no such endpoint, model or alias.
+    DeployError
+        There is no revision to go back to.
+    """
+    workspace = resolve(workspace)
+    if "@" in name:
+        from mlops_magics.registry import rollback_alias
+
+        model, _, alias = name.rpartition("@")
+        return rollback_alias(model, alias, reason=reason, workspace=workspace)
+    row, previous = _previous(workspace, name)
+    generation = plan.project(workspace)
+    server.start(workspace)
+    # a warm revision is up already, unless the server was stopped in between
+    checks.await_workers(workspace, previous.id, previous.workers, generation, _silent)
+    with workspace.database.begin() as connection:
+        before = flip(connection, name, previous.id, row.generation, now=time.time())
+        ledger.append(
+            connection,
+            actor=workspace.actor,
+            action="rollback",
+            subject=f"endpoint {name}",
+            details={"reason": reason or "", "revision": previous.number, "before": before},
+        )
+    plan.await_applied(workspace, plan.project(workspace))
+    return endpoint(workspace, name)
+
+
+def _previous(workspace: Workspace, name: str) -> tuple[Any, Any]:
+    with workspace.database.read() as connection:
+        row = connection.execute(
+            sa.select(tables.endpoints).where(tables.endpoints.c.name == name)
+        ).first()
+        if row is None:
+            known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
+            raise not_found(name, known)
+        previous = connection.execute(
+            sa.select(tables.revisions)
+            .where(tables.revisions.c.endpoint == name)
+            .where(tables.revisions.c.status == "WARM")
+        ).first()
+    if previous is None or not row.traffic:
+        raise DeployError(
+            f"endpoint {name!r} has no previous revision to go back to",
+            hint="deploy the version you want: mlops deploy MODEL/VERSION",
+        )
+    return row, previous
+
+
+def _silent(done: float, total: float | None, note: str) -> None:
+    """Tell nobody."""
