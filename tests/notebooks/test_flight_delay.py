@@ -87,7 +87,7 @@ def test_the_shell_leaves_notebooks_a_run_for_each_step_and_a_version(record, wo
     assert outputs["ingest"]["rows"] == 2000
     assert 0.55 < outputs["test"]["roc_auc"] < 1
     found = client.get_model_version_by_alias("flight-delay", "challenger")
-    assert found.version == outputs["register"]["version"] == "1"
+    assert str(found.version) == outputs["register"]["version"] == "1"
     assert found.run_id == outputs["train"]["run"]
 
 
