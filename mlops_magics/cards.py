@@ -259,7 +259,11 @@ def _cell_html(value: Any) -> str:
 
 def _grid_html(grid: Grid) -> str:
     title = f'<div class="mlops-grid-title">{html.escape(grid.title)}</div>' if grid.title else ""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in grid.columns)
+    numeric = [any(_numeric(row[i]) for row in grid.rows) for i in range(len(grid.columns))]
+    head = "".join(
+        f"<th{' class=mlops-num' if right else ''}>{html.escape(column)}</th>"
+        for column, right in zip(grid.columns, numeric, strict=True)
+    )
     body = "".join(
         "<tr>"
         + "".join(
@@ -283,10 +287,13 @@ def _spark_html(spark: Spark) -> str:
         return "–"
     step, height = 6, 18
     width = step * max(len(values), len(reference))
+    # the reference stands behind, as wide as its bin; what is now before it, narrower
+    inset = 1.5 if reference else 0
 
-    def bars(series: Sequence[float], style: str) -> str:
+    def bars(series: Sequence[float], style: str, inset: float = 0) -> str:
         return "".join(
-            f'<rect x="{i * step}" y="{height - height * v / top:.1f}" width="{step - 1}" '
+            f'<rect x="{i * step + inset:g}" y="{height - height * v / top:.1f}" '
+            f'width="{step - 1 - 2 * inset:g}" '
             f'height="{height * v / top:.1f}" class="{style}"/>'
             for i, v in enumerate(series)
         )
@@ -294,33 +301,53 @@ def _spark_html(spark: Spark) -> str:
     return (
         f'<svg class="mlops-spark" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-label="distribution">'
-        f"{bars(reference, 'mlops-ref')}{bars(values, 'mlops-bar')}</svg>"
+        f"{bars(reference, 'mlops-ref')}{bars(values, 'mlops-bar', inset)}</svg>"
     )
 
 
 # a card brings its style along: outputs are shown one by one, in any frontend
 _STYLE = """
-.mlops-card{font:13px/1.45 var(--jp-ui-font-family,system-ui,sans-serif);
-color:var(--jp-ui-font-color1,inherit);border:1px solid var(--jp-border-color2,#bdbdbd80);
-border-radius:6px;padding:10px 14px;margin:4px 0;max-width:960px;box-sizing:border-box}
-.mlops-head{display:flex;gap:10px;align-items:baseline;flex-wrap:wrap}
-.mlops-title{font-size:15px;font-weight:600}
-.mlops-sub,.mlops-ci,.mlops-note{color:var(--jp-ui-font-color2,#757575)}
-.mlops-badge{font-size:12px;font-weight:600;padding:0 8px;border-radius:9px;border:1px solid}
-.mlops-good{color:var(--jp-success-color1,#1b7f5c)}.mlops-bad{color:var(--jp-error-color1,#c62828)}
-.mlops-warn{color:var(--jp-warn-color1,#b26a00)}
-.mlops-neutral{color:var(--jp-ui-font-color2,#757575)}
-.mlops-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:8px 0 4px}
-.mlops-facts dt{color:var(--jp-ui-font-color2,#757575);font-weight:400}
-.mlops-facts dd{margin:0;overflow-wrap:anywhere}
-.mlops-scroll{overflow-x:auto}.mlops-grid-title{font-weight:600;margin-top:10px}
-.mlops-card table.mlops-grid{border-collapse:collapse;margin:6px 0;font-size:13px}
-.mlops-card .mlops-grid th,.mlops-card .mlops-grid td{text-align:left;padding:3px 14px 3px 0;
-background:none;border:0;border-bottom:1px solid var(--jp-border-color3,#e0e0e060)}
-.mlops-card .mlops-grid th{color:var(--jp-ui-font-color2,#757575);font-weight:500}
-.mlops-card .mlops-grid td.mlops-num{text-align:right;font-variant-numeric:tabular-nums}
-.mlops-card code{font-family:var(--jp-code-font-family,monospace);font-size:12px}
-.mlops-bar{fill:var(--jp-brand-color1,#1976d2)}.mlops-ref{fill:var(--jp-border-color1,#9e9e9e)}
-.mlops-next{margin:8px 0 0}.mlops-next span{color:var(--jp-ui-font-color2,#757575);margin-right:8px}
-.mlops-next code{margin-right:14px}
+.mlops-card{--m-ink:var(--jp-ui-font-color1,var(--vscode-editor-foreground,inherit));
+--m-soft:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#757575));
+--m-line:var(--jp-border-color2,#bdbdbd80);--m-hair:var(--jp-border-color3,#e0e0e060);
+--m-now:#2f7fc4;--m-then:#9aa1ab;--m-good:#23855f;--m-bad:#c4372d;--m-warn:#b8620b;
+font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--m-ink);
+border:1px solid var(--m-line);border-radius:8px;padding:12px 16px;margin:4px 0;max-width:960px;
+width:fit-content;min-width:min(480px,100%);box-sizing:border-box}
+[data-jp-theme-light=false] .mlops-card,.vscode-dark .mlops-card{--m-now:#62b0ee;--m-then:#767d87;
+--m-good:#5cc79c;--m-bad:#ff8a80;--m-warn:#f2a45c}
+.mlops-card :is(dl,dt,dd,p){margin:0;padding:0}
+.mlops-head{display:flex;gap:4px 10px;align-items:baseline;flex-wrap:wrap}
+.mlops-title{font-size:16px;font-weight:600;letter-spacing:-.01em;overflow-wrap:anywhere}
+.mlops-sub,.mlops-ci,.mlops-card .mlops-note{color:var(--m-soft)}
+.mlops-badge{--m-tone:var(--m-soft);font-size:12px;font-weight:600;line-height:18px;padding:0 8px;
+border-radius:9px;white-space:nowrap;display:inline-block;color:var(--m-tone);
+background:color-mix(in srgb,var(--m-tone) 13%,transparent)}
+.mlops-good{--m-tone:var(--m-good)}.mlops-bad{--m-tone:var(--m-bad)}
+.mlops-warn{--m-tone:var(--m-warn)}
+.mlops-card .mlops-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;
+margin-top:8px}
+.mlops-card .mlops-facts dt{float:none;width:auto;color:var(--m-soft);font-weight:400}
+.mlops-facts dd{overflow-wrap:anywhere;min-width:0}
+.mlops-scroll{overflow-x:auto}.mlops-grid-title{font-weight:600;margin-top:14px}
+.mlops-card table.mlops-grid{border-collapse:collapse;border:0;margin:8px 0 0;font-size:13px;
+table-layout:auto}
+.mlops-card .mlops-grid :is(thead,tbody) tr{background:none;border:0}
+.mlops-card .mlops-grid tbody tr:hover{background:var(--m-hair)}
+.mlops-card .mlops-grid :is(th,td){text-align:left;padding:4px 20px 4px 0;background:none;border:0;
+border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:anywhere;vertical-align:middle}
+.mlops-card .mlops-grid th{color:var(--m-soft);font-weight:400;font-size:12px;white-space:nowrap;
+border-bottom-color:var(--m-line)}
+.mlops-card .mlops-grid tr:last-child td{border-bottom:0}
+.mlops-card .mlops-grid :is(th,td):last-child{padding-right:0}
+.mlops-card .mlops-grid .mlops-num{text-align:right}
+.mlops-card :is(dd,td){font-variant-numeric:tabular-nums}
+.mlops-ci{font-size:12px;white-space:nowrap;margin-left:4px}
+.mlops-card code{font-family:var(--jp-code-font-family,monospace);font-size:12px;padding:1px 5px;
+color:inherit;background:var(--jp-layout-color2,#8881);border-radius:4px}
+.mlops-spark{display:block}.mlops-bar{fill:var(--m-now)}.mlops-ref{fill:var(--m-then)}
+.mlops-card .mlops-note{margin-top:8px;font-size:12px;max-width:80ch}
+.mlops-note+.mlops-note{margin-top:2px!important}
+.mlops-card .mlops-next{margin-top:10px;display:flex;flex-wrap:wrap;gap:4px 10px}
+.mlops-next span{color:var(--m-soft)}
 """
