@@ -47,7 +47,8 @@ def main() -> int:
     stopped = stop()
     if failed:
         print(
-            f"\ntour: stopped by\n{failed}\n\n  the notebook, as far as it got: {folder / 'tour.ipynb'}"
+            f"\ntour: stopped by\n{failed}\n\n"
+            f"  the notebook, as far as it got: {folder / 'tour.ipynb'}"
         )
         return 1
     where = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
@@ -67,6 +68,7 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     """Execute the notebook, printing each headline as soon as its cell is done."""
     import papermill
     from papermill.engines import NBClientEngine, papermill_engines
+    from traitlets.config import Config
 
     class Telling(NBClientEngine):
         """Papermill's usual engine; it also reads the headlines aloud."""
@@ -84,7 +86,7 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
                 if TAG in cell.metadata.get("tags", []):
                     now = time.monotonic()
                     print(
-                        f"{now - state['since']:6.1f} s  {state['stage']:<22}{said(cell)}",
+                        f"{now - state['since']:6.1f} s  {state['stage']:<24}{said(cell)}",
                         flush=True,
                     )
                     state["since"] = now
@@ -102,13 +104,15 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         cwd=HERE,
         progress_bar=False,
         log_output=False,
+        # sockets in a private folder instead of TCP: nobody else on the machine can listen in
+        config=Config({"KernelManager": {"transport": "ipc"}}),
     )
 
 
 def said(cell: Any) -> str:
     """What a headline cell printed."""
     text = "".join(out.get("text", "") for out in cell.outputs if out.output_type == "stream")
-    return text.strip().replace("\n", f"\n{'':32}")
+    return text.strip().replace("\n", f"\n{'':34}")
 
 
 def stop() -> str:

