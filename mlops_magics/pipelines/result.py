@@ -114,7 +114,7 @@ class PipelineRun(Record):
                     item.step,
                     Badge(item.status, _TONES.get(item.status, "neutral")),
                     None if item.seconds is None else round(item.seconds, 1),
-                    dict(item.outputs) or None,
+                    {name: _short(value) for name, value in item.outputs.items()} or None,
                     Code(item.notebook.rpartition("/")[2]) if item.started else None,
                 ]
                 for item in self.steps
@@ -137,3 +137,8 @@ class PipelineRun(Record):
             grids=[grid],
             notes=[self.reason] if self.reason else [],
         )
+
+
+def _short(value: Any) -> Any:
+    """Cut a long text, such as a digest: the whole is in the record."""
+    return f"{value[:22]}…" if isinstance(value, str) and len(value) > 24 else value
