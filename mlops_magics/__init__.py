@@ -21,21 +21,33 @@ if TYPE_CHECKING:
         datasets,
         ingest,
     )
-    from mlops_magics.deployment import (
+    from mlops_magics.deployment.build import (
+        register,
+    )
+    from mlops_magics.deployment.deploy import (
+        deploy,
+    )
+    from mlops_magics.deployment.doctor import (
         Diagnosis,
+        doctor,
+    )
+    from mlops_magics.deployment.endpoints import (
         Endpoint,
         Endpoints,
-        Status,
-        Stopped,
-        deploy,
-        doctor,
         endpoints,
-        init,
-        register,
-        rollback,
-        status,
-        stop,
         undeploy,
+    )
+    from mlops_magics.deployment.rollback import (
+        rollback,
+    )
+    from mlops_magics.deployment.status import (
+        Status,
+        init,
+        status,
+    )
+    from mlops_magics.deployment.stop import (
+        Stopped,
+        stop,
     )
     from mlops_magics.errors import (
         DatabaseUnavailable,
@@ -233,21 +245,27 @@ _HOMES = {
         "datasets",
         "ingest",
     ),
-    "deployment": (
+    "deployment.build": ("register",),
+    "deployment.deploy": ("deploy",),
+    "deployment.doctor": (
         "Diagnosis",
+        "doctor",
+    ),
+    "deployment.endpoints": (
         "Endpoint",
         "Endpoints",
-        "Status",
-        "Stopped",
-        "deploy",
-        "doctor",
         "endpoints",
-        "init",
-        "register",
-        "rollback",
-        "status",
-        "stop",
         "undeploy",
+    ),
+    "deployment.rollback": ("rollback",),
+    "deployment.status": (
+        "Status",
+        "init",
+        "status",
+    ),
+    "deployment.stop": (
+        "Stopped",
+        "stop",
     ),
     "errors": (
         "DataError",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import DATA, DURATION, ENDPOINT
+from mlops_magics.cli.parameters import DATA, DURATION, ENDPOINT, rows_of
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def feedback(
     endpoint: str, labels: Any, id_column: str, label_column: str, workspace: Workspace | None
 ) -> Any:
     """Tell what really happened: LABELS join ENDPOINT's predictions by their id."""
+    labels = rows_of(labels, workspace)
     return mlops.feedback(
         endpoint, labels, id_column=id_column, label_column=label_column, workspace=workspace
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+import mlops_magics as mlops
 from mlops_magics.cli import completion
 from mlops_magics.cli.caller import current
 from mlops_magics.errors import InvalidArgument, MlopsError, UnknownName
@@ -37,9 +38,12 @@ __all__ = [
     "Type",
     "explain",
     "gather",
+    "rows_of",
 ]
 
 if TYPE_CHECKING:
+    from mlops_magics.store.workspace import Workspace
+
     Type = click.ParamType[Any]
 else:  # older versions of click have no generic types
     Type = click.ParamType
@@ -290,6 +294,13 @@ class Choice(click.Choice[str]):
             kind = param.name if param is not None and param.name else "choice"
             raise UnknownName(kind, str(value), list(self.choices))
         return str(value)
+
+
+def rows_of(data: Any, workspace: Workspace | None) -> Any:
+    """Return the rows of a dataset that is named, for a verb that takes rows only."""
+    if isinstance(data, str):
+        return mlops.dataset(data, workspace=workspace).df
+    return data
 
 
 def explain(error: MlopsError, ctx: click.Context) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import DURATION, ENDPOINT, ROWS
+from mlops_magics.cli.parameters import DURATION, ENDPOINT, ROWS, rows_of
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def predict(
     endpoint: str, data: Any, request_id: str | None, chunk: int, workspace: Workspace | None
 ) -> Any:
     """Ask ENDPOINT for predictions, CHUNK rows with each request."""
-    return mlops.predict(endpoint, data, request_id=request_id, chunk=chunk, workspace=workspace)
+    rows = rows_of(data, workspace)
+    return mlops.predict(endpoint, rows, request_id=request_id, chunk=chunk, workspace=workspace)
 
 
 @verb(

@@ -171,3 +171,17 @@ def test_magics_inside_a_cell_work(shell, workspace):
 def test_await_in_a_cell_is_refused_before_it_runs(shell, workspace):
     with pytest.raises(InvalidArgument, match="await"):
         shell.run("%%mlops_run later\nimport asyncio\nawait asyncio.sleep(0)")
+
+
+def test_a_cells_model_is_really_registered_with_its_evidence(shell, workspace):
+    version = shell.run(
+        "%%mlops_register wine --data train --target target --holdout holdout --alias challenger\n"
+        "from sklearn.datasets import load_wine\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "frame = load_wine(as_frame=True).frame.sample(frac=1, random_state=0)\n"
+        "train, holdout = frame[:120], frame[120:]\n"
+        "LogisticRegression(max_iter=5000).fit(train.drop(columns='target'), train['target'])"
+    )
+    assert (version.name, version.version) == ("wine", "1")
+    (found,) = mlops.model_versions("wine", workspace=workspace)
+    assert found.run_id == mlops.runs(workspace=workspace)[0].run_id

@@ -195,3 +195,32 @@ def test_config_sets_and_frees_a_setting_of_this_kernel(shell, project):
 def test_config_of_a_wrong_type_changes_nothing(shell):
     shell.run("%config MLOps.port = 'many'")  # traitlets says so, IPython logs it
     assert "MLOPS_PORT" not in os.environ
+
+
+def test_a_named_dataset_gives_its_rows_to_a_verb_that_takes_rows(shell, workspace, seen):
+    mlops.ingest(pd.DataFrame({"x": [1, 2]}), "rows", workspace=workspace)
+    found = shell.run("%mlops_predict flight-delay --data rows")
+    assert found.options["given"][0] == "flight-delay"
+    assert list(found.options["given"][1]["x"]) == [1, 2]
+    with pytest.raises(DatasetNotFound):
+        shell.run("%mlops_predict flight-delay --data nothing")
+
+
+def test_the_monitor_is_live_before_a_person_and_a_record_when_headless(shell, monkeypatch):
+    from mlops_magics import widgets
+    from mlops_magics.magics import notebook
+
+    picture = Seen({})
+    monkeypatch.setattr(mlops, "monitor", lambda endpoint, **options: picture)
+    assert shell.run("%mlops_monitor flight-delay") is picture
+    monkeypatch.setattr(notebook, "headless", lambda shell: False)
+    monkeypatch.setattr(widgets, "monitor", lambda record, *, workspace: ("live", record))
+    assert shell.run("%mlops_monitor flight-delay") == ("live", picture)
+    assert shell.run("%mlops_monitor flight-delay --json") == {"options": {}}
+
+
+def test_a_script_runs_in_a_tracked_run_from_a_notebook_too(shell, workspace):
+    (workspace.root / "train.py").write_text("print('from the script')\n")
+    run = shell.run("%mlops_run scripted train.py")
+    assert (run.name, run.status) == ("scripted", "FINISHED")
+    assert "from the script" in shell.shown
