@@ -106,7 +106,9 @@ def test_a_missing_column_is_named_and_an_optional_one_may_be_absent(served):
         refused = client.post(INVOCATIONS, json=records(without))
         assert refused.json()["error"] == "row 0: missing column 'hour'"
         absent = {name: value for name, value in row.items() if name != "wind"}
-        answers = [client.post(INVOCATIONS, json=records(r)) for r in (absent, row | {"wind": None})]
+        answers = [
+            client.post(INVOCATIONS, json=records(r)) for r in (absent, row | {"wind": None})
+        ]
         assert answers[0].json() == answers[1].json()
 
 
@@ -190,8 +192,12 @@ def test_open_inference_metadata_and_readiness(served):
         assert client.get("/v2/health/ready").json() == {"ready": True}
         assert client.get(f"/v2/models/mixed/versions/{version}/ready").json()["ready"] is True
         row = served.values()
-        assert client.post(f"/v2/models/mixed/versions/{version}/infer", json=tensors(row)).is_success
-        assert client.post("/v2/models/mixed/versions/99/infer", json=tensors(row)).status_code == 404
+        assert client.post(
+            f"/v2/models/mixed/versions/{version}/infer", json=tensors(row)
+        ).is_success
+        assert (
+            client.post("/v2/models/mixed/versions/99/infer", json=tensors(row)).status_code == 404
+        )
         wrong = tensors(row)
         wrong["inputs"][0]["shape"] = [2]
         assert "shape [2] for 1 values" in client.post(INFER, json=wrong).json()["error"]

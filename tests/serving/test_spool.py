@@ -14,7 +14,9 @@ def test_a_full_segment_is_followed_by_the_next(tmp_path):
     spool.close()
     segments = sorted(tmp_path.glob("*.jsonl"))
     assert len(segments) == 6
-    assert [s.read_text().splitlines()[0] for s in segments] == [f'{{"id":"{i}"}}' for i in range(6)]
+    assert [s.read_text().splitlines()[0] for s in segments] == [
+        f'{{"id":"{i}"}}' for i in range(6)
+    ]
     assert {stat.S_IMODE(s.stat().st_mode) for s in segments} == {0o600}
 
 

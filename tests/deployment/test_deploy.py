@@ -1,0 +1,170 @@
+"""Deployments on real processes: what passes serves, what fails changes nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+import mlops_magics as mlops
+from mlops_magics.serving import server
+from mlops_magics.settings import Settings
+from mlops_magics.store import tables
+from mlops_magics.store.processes import Identity
+from mlops_magics.store.workspace import Workspace
+
+
+def answer(workspace, name="e"):
+    return mlops.predict(name, {"x": 1.5, "n": 1}, workspace=workspace).values[0]
+
+
+def test_an_endpoint_s_life(workspace, packaged):
+    first = mlops.deploy(packaged("double"), "e", workspace=workspace, latency_budget=5000)
+    assert (first.state, first.revision) == ("serving", 1)
+    assert answer(workspace) == 3.0
+    second = mlops.deploy(packaged("triple"), "e", workspace=workspace)
+    assert answer(workspace) == 4.5
+    assert [one["status"] for one in second.revisions] == ["SERVING", "WARM"]
+    back = mlops.rollback("e", workspace=workspace)
+    assert (back.revision, answer(workspace)) == (1, 3.0)
+    mlops.deploy(packaged("triple"), "e", workspace=workspace)
+    listed = mlops.endpoints("e", workspace=workspace)[0]
+    assert [one["status"] for one in listed.revisions] == ["SERVING", "RETIRED", "WARM"]
+    assert mlops.undeploy("e", workspace=workspace).state == "undeployed"
+    with pytest.raises(mlops.EndpointNotFound):
+        answer(workspace)
+    with workspace.database.read() as connection:
+        entries = sa.select(tables.ledger.c.action).order_by(tables.ledger.c.seq)
+        actions = connection.execute(entries).scalars().all()
+    assert [a for a in actions if a != "package"] == [
+        "deploy",
+        "deploy",
+        "rollback",
+        "deploy",
+        "undeploy",
+    ]
+
+
+def test_a_revision_that_fails_its_checks_leaves_the_previous_one_serving(workspace, packaged):
+    mlops.deploy(packaged("double"), "e", workspace=workspace)
+    failures = {
+        "broken_at_load": "cannot serve the model: RuntimeError: the weights are gone",
+        "different_here": "golden row 0: the model answers",
+        "deadly": "5 times within a minute",
+    }
+    for name, reason in failures.items():
+        with pytest.raises(mlops.DeployFailed, match=reason):
+            mlops.deploy(packaged(name), "e", workspace=workspace)
+        assert answer(workspace) == 3.0
+    with pytest.raises(mlops.DeployFailed, match=r"the budget is 0\.001 ms"):
+        mlops.deploy(packaged("triple"), "e", latency_budget=0.001, workspace=workspace)
+    assert answer(workspace) == 3.0
+    listed = mlops.endpoints("e", workspace=workspace)[0]
+    assert [one["status"] for one in listed.revisions] == ["FAILED"] * 4 + ["SERVING"]
+    assert "budget" in listed.revisions[0]["reason"]
+
+
+def test_of_two_deployments_at_once_one_gets_a_conflict(workspace, packaged):
+    packages = [packaged("double"), packaged("triple")]
+    server.start(workspace)
+    barrier = threading.Barrier(2)
+    outcomes = []
+
+    def deploy(package):
+        barrier.wait()
+        try:
+            outcomes.append(mlops.deploy(package, "e", workspace=workspace).revision)
+        except mlops.DeployConflict as exc:
+            outcomes.append(exc)
+
+    threads = [threading.Thread(target=deploy, args=[package]) for package in packages]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    conflicts = [one for one in outcomes if isinstance(one, mlops.DeployConflict)]
+    assert len(conflicts) == 1, outcomes
+    assert f"by process {os.getpid()}" in str(conflicts[0])
+
+
+def test_a_deployer_that_died_is_cleaned_up_after(workspace, packaged):
+    package = packaged("double")
+    dead = Identity(os.getpid(), 1.0, Identity.of().boot)
+    with workspace.database.begin() as connection:
+        connection.execute(
+            sa.insert(tables.endpoints).values(name="e", created=0, updated=0, settings={})
+        )
+        connection.execute(
+            sa.insert(tables.revisions).values(
+                endpoint="e",
+                number=1,
+                model="m",
+                version="1",
+                package=str(package.path),
+                digest=package.digest,
+                status="STARTING",
+                deployer=dead.to_dict(),
+                created=0,
+                updated=0,
+            )
+        )
+    assert mlops.deploy(package, "e", workspace=workspace).revision == 2
+    reasons = [one["reason"] for one in mlops.endpoints("e", workspace=workspace)[0].revisions]
+    assert reasons == [None, "the deploying process ended"]
+
+
+def test_serving_outlives_the_process_that_deployed(workspace, packaged):
+    package = packaged("double")
+    script = (
+        "import sys, os, mlops_magics as mlops\n"
+        "mlops.deploy(sys.argv[1], 'e')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, package.uri], cwd=workspace.root)
+    assert done.returncode == -signal.SIGKILL
+    assert answer(workspace) == 3.0
+
+
+def test_stop_leaves_no_process_and_the_next_deployment_brings_all_back(workspace, packaged):
+    mlops.deploy(packaged("double"), "e", workspace=workspace)
+    pids = [identity.pid for identity in server.processes(workspace).values()]
+    assert len(pids) == 4  # supervisor, gateway, agent, one worker
+    assert mlops.stop(workspace=workspace).processes == 4
+    for pid in pids:
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert mlops.endpoints("e", workspace=workspace)[0].state == "down"
+    with pytest.raises(mlops.ServerNotRunning, match="mlops deploy"):
+        answer(workspace)
+    mlops.deploy(packaged("triple"), "f", workspace=workspace)
+    assert answer(workspace, "f") == 4.5
+    assert mlops.endpoints("e", workspace=workspace)[0].revisions[0]["status"] == "SERVING"
+
+
+def test_a_taken_port_is_told_with_its_owner_and_nothing_is_half_registered(workspace, packaged):
+    package = packaged("double")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        mine = Workspace(workspace.root, settings=Settings.load(port=port))
+        with pytest.raises(mlops.PortTaken, match=rf":{port} is taken by .*pid {os.getpid()}"):
+            mlops.deploy(package, "e", workspace=mine)
+    assert len(mlops.endpoints(workspace=workspace)) == 0
+    assert server.processes(workspace) == {}
+
+
+def test_what_cannot_be_deployed_is_refused_before_anything_starts(workspace):
+    with pytest.raises(mlops.InvalidArgument, match="mlops register"):
+        mlops.deploy(object(), "e", workspace=workspace)
+    with pytest.raises(mlops.ModelNotFound):
+        mlops.deploy("none", workspace=workspace)
+    with pytest.raises(mlops.EndpointNotFound):
+        mlops.undeploy("none", workspace=workspace)
+    with pytest.raises(mlops.EndpointNotFound):
+        mlops.rollback("none", workspace=workspace)
+    assert server.find(workspace) is None
