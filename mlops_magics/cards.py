@@ -328,8 +328,8 @@ background:color-mix(in srgb,var(--m-tone) 13%,transparent)}
 .mlops-card .mlops-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;
 margin-top:8px}
 .mlops-card .mlops-facts dt{float:none;width:auto;color:var(--m-soft);font-weight:400}
-.mlops-facts dd{overflow-wrap:anywhere;min-width:0}
-.mlops-scroll{overflow-x:auto}.mlops-grid-title{font-weight:600;margin-top:14px}
+.mlops-card .mlops-facts dd{float:none;width:auto;overflow-wrap:anywhere;min-width:0}
+.mlops-scroll{overflow:auto;max-height:560px}.mlops-grid-title{font-weight:600;margin-top:14px}
 .mlops-card table.mlops-grid{border-collapse:collapse;border:0;margin:8px 0 0;font-size:13px;
 table-layout:auto}
 .mlops-card .mlops-grid :is(thead,tbody) tr{background:none;border:0}
@@ -344,7 +344,7 @@ border-bottom-color:var(--m-line)}
 .mlops-card :is(dd,td){font-variant-numeric:tabular-nums}
 .mlops-ci{font-size:12px;white-space:nowrap;margin-left:4px}
 .mlops-card code{font-family:var(--jp-code-font-family,monospace);font-size:12px;padding:1px 5px;
-color:inherit;background:var(--jp-layout-color2,#8881);border-radius:4px}
+color:inherit;background:color-mix(in srgb,currentColor 8%,transparent);border-radius:4px}
 .mlops-spark{display:block}.mlops-bar{fill:var(--m-now)}.mlops-ref{fill:var(--m-then)}
 .mlops-card .mlops-note{margin-top:8px;font-size:12px;max-width:80ch}
 .mlops-note+.mlops-note{margin-top:2px!important}

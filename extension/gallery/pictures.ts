@@ -94,7 +94,7 @@ const live: Picture = {
     labels: 12034,
     coverage: 0.477,
     metrics: [
-      { name: "roc_auc", value: 0.6712, low: 0.6604, high: 0.6821, reference: 0.7412 },
+      { name: "roc_auc", value: 0.6712, low: 0.6604, high: 0.6821, reference: 0.7412, worse: true },
       { name: "log_loss", value: 0.5012, low: 0.4921, high: 0.5108, reference: 0.4983 },
       { name: "accuracy", value: 0.7812, low: 0.7731, high: 0.7889, reference: null },
     ],
@@ -142,7 +142,7 @@ export const pictures: Record<string, Picture> = {
   },
   hundred: {
     ...live,
-    alerts: [],
+    alerts: Array.from({ length: 6 }, (_, i) => ({ severity: "warning" as const, title: `sensor_00${i}_reading drifted: distribution: PSI 0.4`, since: live.since })),
     features: Array.from({ length: 100 }, (_, i) => numeric(`sensor_${String(i).padStart(3, "0")}_reading`, 0.2 / (i + 1), 0.8 / (i + 1) ** 1.2, i < 4)),
   },
   hostile: {

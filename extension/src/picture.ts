@@ -56,6 +56,8 @@ export interface QualityMetric {
   low: number | null;
   high: number | null;
   reference: number | null;
+  /** Worse than in testing by more than chance. */
+  worse?: boolean | null;
 }
 
 export interface Quality {

@@ -1,34 +1,59 @@
-// Open alerts, the worst first.
+// Open alerts, the worst first; the first few are seen at once.
 
 import { changes, h, replace, type View } from "../dom";
 import { moment } from "../format";
 import type { Alert, Picture } from "../picture";
 
+const FIRST = 3;
+
 export function alerts(): View<Picture> {
-  const element = h("ul", { class: "mm-alerts", "aria-label": "Open alerts" });
+  const list = h("ul", { class: "mm-alerts-list" });
+  const more = h("button", { type: "button", class: "mm-button mm-quiet mm-alerts-more" });
+  const element = h("section", { class: "mm-alerts", "aria-label": "Open alerts" }, list, more);
   const changed = changes();
+  let unfolded = false;
+  let lines: HTMLElement[] = [];
+
+  const fold = (): void => {
+    lines.forEach((line, i) => (line.hidden = !unfolded && i >= FIRST));
+    more.hidden = lines.length <= FIRST;
+    more.textContent = unfolded ? `Show the first ${FIRST}` : `Show all ${lines.length} alerts`;
+  };
+  more.addEventListener("click", () => {
+    unfolded = !unfolded;
+    fold();
+  });
+
   return {
     element,
-    update(picture) {
-      if (!changed(picture.alerts)) return;
-      element.hidden = picture.alerts.length === 0;
-      const worst = [...picture.alerts].sort((a, b) => rank(a) - rank(b));
-      replace(element, ...worst.map(line));
+    update({ alerts: open, since }) {
+      const shown = [...open].sort((a, b) => rank(a) - rank(b)).map((alert) => ({ ...alert, when: when(alert, since) }));
+      // without the time itself: what the window shows begins with the window, which moves on
+      if (!changed(shown.map(({ severity, title, when: words }) => [severity, title, words]))) return;
+      element.hidden = shown.length === 0;
+      lines = shown.map((alert) => line(alert, alert.when));
+      replace(list, ...lines);
+      fold();
     },
   };
+}
+
+function when({ since }: Alert, begin: number | null): string {
+  if (since === null) return "";
+  return since === begin ? "in this window" : `since ${moment(since)}`;
 }
 
 function rank(alert: Alert): number {
   return alert.severity === "critical" ? 0 : 1;
 }
 
-function line({ severity, title, since }: Alert): HTMLElement {
+function line({ severity, title }: Alert, words: string): HTMLElement {
   return h(
     "li",
     { class: "mm-alert", "data-severity": severity },
     h("span", { class: "mm-sign", "aria-hidden": "true" }, severity === "critical" ? "▲" : "◆"),
     h("strong", {}, severity === "critical" ? "Critical" : "Warning"),
     h("span", { class: "mm-alert-title" }, title),
-    since === null ? null : h("span", { class: "mm-muted mm-num" }, `since ${moment(since)}`),
+    h("span", { class: "mm-muted mm-num" }, words),
   );
 }

@@ -26,7 +26,7 @@ export function sketch(feature: Feature): SVGElement | HTMLElement {
   const { width, height } = SMALL;
   const drawing = frame(feature, width, height, "mm-sketch");
   const box = { left: 0, top: 2, width, height: height - 3 };
-  drawing.append(...(histogram.labels ? bars(histogram, box) : outline(histogram, box)));
+  drawing.append(...(histogram.labels && bins(histogram) <= 12 ? bars(histogram, box) : outline(histogram, box)));
   drawing.append(s("line", { class: "mm-base", x1: 0, x2: width, y1: height - 0.5, y2: height - 0.5 }));
   return drawing;
 }

@@ -94,13 +94,12 @@ function quality({ quality: measured }: Picture): Figure {
       tone: "plain",
     };
   }
-  const { value, low, high, reference, name } = metric;
-  const outside = reference !== null && low !== null && high !== null && (reference < low || reference > high);
+  const { value, reference, name, worse } = metric;
   return {
     title: `Quality, ${name}`,
     value: score(value),
     unit: "",
     detail: [reference === null ? `${percent(measured.coverage)} labelled` : `${score(reference)} in testing`],
-    tone: outside ? "attention" : "plain",
+    tone: worse ? "attention" : "plain",
   };
 }

@@ -44,17 +44,16 @@ function titles(): HTMLElement {
 }
 
 function row(metric: QualityMetric): HTMLElement {
-  const { name, value, low, high, reference } = metric;
+  const { name, value, low, high, reference, worse } = metric;
   const interval = low === null || high === null ? "" : `${score(low)} – ${score(high)}`;
-  const outside = reference !== null && low !== null && high !== null && (reference < low || reference > high);
   return h(
     "div",
-    { class: "mm-metric", "data-outside": outside ? "yes" : null },
+    { class: "mm-metric", "data-worse": worse ? "yes" : null },
     h("span", { class: "mm-metric-name", title: name }, name),
     h("span", { class: "mm-num mm-metric-value" }, score(value)),
     h("span", { class: "mm-num mm-muted" }, interval),
     range(metric),
-    h("span", { class: "mm-num mm-muted" }, outside ? h("b", { class: "mm-mark" }, "◆ ") : null, score(reference)),
+    h("span", { class: "mm-num mm-muted" }, worse ? h("b", { class: "mm-mark", title: "worse than in testing, by more than chance" }, "◆ ") : null, score(reference)),
   );
 }
 

@@ -93,10 +93,11 @@ function timeline({ title, unit, lines, tick }: Timeline): View<Picture> {
     plot = new uPlot(options(element, canvas, lines, tick, () => range, tell), data(series, lines), canvas);
   };
 
-  const resize = new ResizeObserver(() => {
+  const fit = (): void => {
     const width = canvas.clientWidth;
     if (width > 0 && plot && plot.width !== width) plot.setSize({ width, height: HEIGHT });
-  });
+  };
+  const resize = new ResizeObserver(fit);
   resize.observe(canvas);
 
   return {
@@ -117,6 +118,7 @@ function timeline({ title, unit, lines, tick }: Timeline): View<Picture> {
       if (!plot || now !== theme) make();
       else plot.setData(data(series, lines));
       theme = now;
+      fit(); // a chart that was made while out of sight did not know its place's width
       if (plot?.cursor.idx === null || plot?.cursor.idx === undefined) tell(null);
     },
     dispose() {
@@ -206,7 +208,7 @@ function stroke(line: Line, host: HTMLElement): uPlot.Series {
     stroke: paint,
     width: 1.75,
     ...(line.dash ? { dash: line.dash } : {}),
-    points: { size: 4, fill: paint, width: 0 },
+    points: { size: 5, fill: paint, width: 0 },
   };
 }
 
