@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 else:  # older versions of click have no generic types
     Type = click.ParamType
 
-_UNRESOLVED = "mlops_magics.unresolved"
+_ADVICE = "mlops_magics.advice"
 _TABLE_SUFFIXES = (".parquet", ".csv", ".csv.gz", ".json", ".jsonl", ".feather")
 
 
@@ -91,14 +91,16 @@ class Reference(Name):
             return value.value
         if not isinstance(value, str) or ctx is None or ctx.resilient_parsing:
             return value
-        if value.isidentifier():
-            namespace = current(ctx).namespace
-            found = namespace.get(value)
-            if found is not None and not isinstance(found, ModuleType):
-                return found
-            near = difflib.get_close_matches(value, self.objects(namespace), n=1, cutoff=0.6)
-            if near:
-                ctx.meta.setdefault(_UNRESOLVED, {})[value] = near[0]
+        namespace = current(ctx).namespace
+        found = namespace.get(value)
+        if found is not None and not isinstance(found, ModuleType):
+            return found
+        near = difflib.get_close_matches(value, self.objects(namespace), n=1, cutoff=0.6)
+        start = re.match(r"([A-Za-z_]\w*)[.\[(]", value)
+        if start and start[1] in namespace:
+            _advise(ctx, value, f"an expression stands in braces: {{{value}}}")
+        elif near and value.isidentifier():
+            _advise(ctx, value, f"no variable {value!r} either; did you mean {near[0]!r}?")
         return self.read(value)
 
     def read(self, text: str) -> Any:
@@ -291,7 +293,7 @@ class Choice(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the word."""
         if value not in self.choices:
-            kind = param.name if param is not None and param.name else "choice"
+            kind = f"choice of {max(param.opts, key=len)}" if param is not None else "choice"
             raise UnknownName(kind, str(value), list(self.choices))
         return str(value)
 
@@ -303,11 +305,15 @@ def rows_of(data: Any, workspace: Workspace | None) -> Any:
     return data
 
 
+def _advise(ctx: click.Context, name: str, hint: str) -> None:
+    ctx.meta.setdefault(_ADVICE, {})[name] = hint
+
+
 def explain(error: MlopsError, ctx: click.Context) -> None:
-    """Add the notebook's nearest variable to an error about a name that was not found."""
-    for name, near in ctx.meta.get(_UNRESOLVED, {}).items():
+    """Add what the notebook's variables suggest to an error about a name that was not found."""
+    for name, hint in ctx.meta.get(_ADVICE, {}).items():
         if name in error.message:
-            error.hint = f"no variable {name!r} either; did you mean {near!r}?"
+            error.hint = hint
 
 
 MODEL = Reference("model", "models", ("predict",))

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from mlops_magics.cli.group import mlops
 from mlops_magics.cli.parameters import explain
 from mlops_magics.cli.usage import translate
-from mlops_magics.errors import NotFound
+from mlops_magics.errors import InvalidArgument, NotFound
 from mlops_magics.magics import cells, configuration
 from mlops_magics.magics.arguments import split, strip_semicolon
 from mlops_magics.magics.completion import matcher
@@ -109,7 +109,7 @@ class MLOps(_Configured):  # type: ignore[misc, valid-type]  # a base made of th
 
             try:
                 return run(self.notebook, cell, parse)
-            except NotFound as exc:
+            except (NotFound, InvalidArgument) as exc:
                 if parsed:
                     explain(exc, parsed[-1])
                 raise

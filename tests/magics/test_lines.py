@@ -144,6 +144,13 @@ def test_a_dataset_that_is_not_found_offers_the_nearest_variable(shell, workspac
     assert "did you mean 'flights_2013'?" in shell.shown
 
 
+def test_an_expression_without_braces_is_told_where_it_stands(shell, workspace, seen):
+    shell["holdout"] = pd.DataFrame({"x": [1]})
+    with pytest.raises(mlops.MlopsError):
+        shell.run("%mlops_predict flight-delay --data holdout.head(3)")
+    assert "an expression stands in braces: {holdout.head(3)}" in shell.shown
+
+
 def test_an_error_is_a_few_lines_without_a_traceback(shell, workspace):
     with pytest.raises(DatasetNotFound):
         shell.run("%mlops_data nothing-like-it")
