@@ -74,11 +74,26 @@ class Time:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: titles and rows of cells (plain values or the classes above)."""
+    """A table: titles and rows of cells (plain values or the classes above).
+
+    Rows beyond ``shown`` are folded away: a reader opens them, a terminal is told how many.
+
+    Examples
+    --------
+    >>> print(Card("x", grids=[Grid(["n"], [[1], [2], [3]], shown=1)]).text().splitlines()[-1])
+      … 2 more
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str = ""
+    shown: int | None = None
+
+    @property
+    def folded(self) -> int:
+        """How many rows are folded away; a single one is not worth a fold."""
+        rest = len(self.rows) - self.shown if self.shown is not None else 0
+        return rest if rest > 1 else 0
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,7 @@ class Card:
             lines += [""] if len(lines) > 1 else []
             lines += [f"  {grid.title}"] if grid.title else []
             lines += _columns(grid)
+            lines += [f"  … {grid.folded} more"] if grid.folded else []
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  → {command}" for command in self.next]
         return "\n".join(lines)
@@ -225,7 +241,8 @@ def _numeric(value: Any) -> bool:
 
 
 def _columns(grid: Grid) -> list[str]:
-    table = [[text(cell).replace("\n", " ") for cell in row] for row in grid.rows]
+    rows = grid.rows[: len(grid.rows) - grid.folded]
+    table = [[text(cell).replace("\n", " ") for cell in row] for row in rows]
     right = [
         any(_numeric(row[i]) for row in grid.rows)
         and all(row[i] is None or _numeric(row[i]) for row in grid.rows)
@@ -264,19 +281,28 @@ def _grid_html(grid: Grid) -> str:
         f"<th{' class=mlops-num' if right else ''}>{html.escape(column)}</th>"
         for column, right in zip(grid.columns, numeric, strict=True)
     )
-    body = "".join(
+    rows = [
         "<tr>"
         + "".join(
-            f"<td{' class=mlops-num' if _numeric(cell) else ''}>{_cell_html(cell)}</td>"
-            for cell in row
+            f"<td{' class=mlops-num' if right and (cell is None or _numeric(cell)) else ''}>"
+            f"{_cell_html(cell)}</td>"
+            for cell, right in zip(row, numeric, strict=True)
         )
         + "</tr>"
         for row in grid.rows
+    ]
+    shown = len(rows) - grid.folded
+    table = (
+        f'<div class="mlops-scroll"><table class="mlops-grid"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows[:shown])}</tbody></table></div>"
     )
-    return (
-        f'{title}<div class="mlops-scroll"><table class="mlops-grid"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    if grid.folded:
+        table += (
+            f'<details class="mlops-fold"><summary>{grid.folded} more</summary>'
+            '<div class="mlops-scroll"><table class="mlops-grid"><tbody>'
+            f"{''.join(rows[shown:])}</tbody></table></div></details>"
+        )
+    return title + table
 
 
 def _spark_html(spark: Spark) -> str:
@@ -335,13 +361,14 @@ table-layout:auto}
 .mlops-card .mlops-grid :is(thead,tbody) tr{background:none;border:0}
 .mlops-card .mlops-grid tbody tr:hover{background:var(--m-hair)}
 .mlops-card .mlops-grid :is(th,td){text-align:left;padding:4px 20px 4px 0;background:none;border:0;
-border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:anywhere;vertical-align:middle}
+border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:break-word;vertical-align:middle}
 .mlops-card .mlops-grid th{color:var(--m-soft);font-weight:400;font-size:12px;white-space:nowrap;
 border-bottom-color:var(--m-line)}
 .mlops-card .mlops-grid tr:last-child td{border-bottom:0}
 .mlops-card .mlops-grid :is(th,td):last-child{padding-right:0}
 .mlops-card .mlops-grid .mlops-num{text-align:right}
 .mlops-card :is(dd,td){font-variant-numeric:tabular-nums}
+.mlops-fold summary{color:var(--m-soft);font-size:12px;cursor:pointer;margin-top:6px}
 .mlops-ci{font-size:12px;white-space:nowrap;margin-left:4px}
 .mlops-card code{font-family:var(--jp-code-font-family,monospace);font-size:12px;padding:1px 5px;
 color:inherit;background:color-mix(in srgb,currentColor 8%,transparent);border-radius:4px}

@@ -98,3 +98,11 @@ def test_a_table_iterates_indexes_and_is_a_frame():
     assert points[1].value == 2.0
     assert points.df.to_dict("list") == {"name": ["a", "b"], "value": [1.0, 2.0]}
     assert "nothing here yet" in str(Points([]))
+
+
+def test_rows_beyond_those_shown_are_folded_and_still_there():
+    card = Card("x", grids=[Grid(["name"], [["a"], ["b"], ["c"], ["d"]], shown=2)])
+    assert card.text().splitlines()[-3:] == ["  a", "  b", "  … 2 more"]
+    parsed = _parse(card.html())
+    assert "details" in {tag for tag, _ in parsed.tags}
+    assert "d" in parsed.text

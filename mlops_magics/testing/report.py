@@ -128,7 +128,7 @@ class TestReport(Record):
                     Spark(self.calibration.observed, self.calibration.predicted),
                 )
             )
-        facts.append(("run", Code(self.run_id)))
+        facts.append(("run", Code(self.run_id[:12])))
         return Card(
             title=self.model,
             subtitle="test report",
@@ -137,7 +137,7 @@ class TestReport(Record):
             grids=[grid for grid in (self._gates(), self._metrics(), *self._slices()) if grid.rows],
             notes=[
                 *self.notes,
-                f"in brackets: 95 % intervals of {self.resamples} bootstrap resamples",
+                f"ranges are 95 % intervals of {self.resamples} bootstrap resamples",
             ],
         )
 

@@ -109,7 +109,10 @@ def subject_of(workspace: Workspace, model: Any) -> Subject:
     names = getattr(model, "feature_names_in_", None)
     names = getattr(model, "feature_names", None) if names is None else names
     columns = None if names is None or callable(names) else [str(name) for name in names]
-    name = getattr(model, "__name__", None) or type(model).__name__
+    # a pipeline is known by what predicts at its end
+    steps = getattr(model, "steps", None)
+    last = steps[-1][1] if isinstance(steps, list) and steps else model
+    name = getattr(model, "__name__", None) or type(last).__name__
     return Subject(str(name), model, columns)
 
 

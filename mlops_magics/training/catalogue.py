@@ -98,7 +98,11 @@ class Run(Record):
         if self.metrics:
             grids.append(Grid(["metric", "value"], [list(m) for m in sorted(self.metrics.items())]))
         if self.params:
-            grids.append(Grid(["param", "value"], [list(p) for p in sorted(self.params.items())]))
+            # what says most comes first: autologging also keeps each default and each object's repr
+            ranked = sorted(
+                self.params.items(), key=lambda p: (p[1] in _EMPTY, len(p[1]) > _LONG, p[0])
+            )
+            grids.append(Grid(["param", "value"], [list(p) for p in ranked], shown=8))
         return Card(
             title=self.name,
             subtitle="run",
@@ -107,6 +111,10 @@ class Run(Record):
             grids=grids,
             notes=notes,
         )
+
+
+_EMPTY = {"None", "nan", "False", ""}
+_LONG = 40  # characters
 
 
 def describe_code(code: Mapping[str, Any]) -> str:
