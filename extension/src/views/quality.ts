@@ -23,7 +23,7 @@ export function quality(): View<Picture> {
         replace(
           body,
           h("p", { class: "mm-muted mm-empty" }, "What the model got right is known once the truth comes in:"),
-          h("p", { class: "mm-empty" }, h("code", {}, `%mlops_feedback ${endpoint} labels`)),
+          h("p", { class: "mm-empty" }, h("code", {}, `%mlops_feedback ${endpoint} --labels labels`)),
         );
         return;
       }
