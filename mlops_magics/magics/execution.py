@@ -40,7 +40,7 @@ class Cell:
         code = "\n" + self.shell.transform_cell(self.source)
         # under the name that IPython would give it: tracebacks and inspect find the source
         self._file = self.shell.compile.cache(
-            code, self.shell.execution_count, raw_code=self.source
+            code, self.shell.displayhook.prompt_count, raw_code=self.source
         )
         self.tree = self.shell.compile.ast_parse(code, filename=self._file)
         awaits = [node for node in ast.walk(self.tree) if isinstance(node, ast.Await)]
