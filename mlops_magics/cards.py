@@ -361,7 +361,8 @@ table-layout:auto}
 .mlops-card .mlops-grid :is(thead,tbody) tr{background:none;border:0}
 .mlops-card .mlops-grid tbody tr:hover{background:var(--m-hair)}
 .mlops-card .mlops-grid :is(th,td){text-align:left;padding:4px 20px 4px 0;background:none;border:0;
-border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:break-word;vertical-align:middle}
+border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:break-word;
+vertical-align:middle}
 .mlops-card .mlops-grid th{color:var(--m-soft);font-weight:400;font-size:12px;white-space:nowrap;
 border-bottom-color:var(--m-line)}
 .mlops-card .mlops-grid tr:last-child td{border-bottom:0}
