@@ -1,5 +1,6 @@
 """Cards and records show data as text and as HTML, escaped, and never a zero for an unknown."""
 
+import base64
 import dataclasses
 import json
 from html.parser import HTMLParser
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_magics.cards import Badge, Card, Code, Grid, Interval, Spark, Time
+from mlops_magics.cards import Badge, Card, Code, Grid, Interval, Spark, Time, image
 from mlops_magics.records import Record, Table, plain
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</style><script>alert(2)</script>"
@@ -106,3 +107,12 @@ def test_rows_beyond_those_shown_are_folded_and_still_there():
     parsed = _parse(card.html())
     assert "details" in {tag for tag, _ in parsed.tags}
     assert "d" in parsed.text
+
+
+def test_a_drawing_is_an_image_in_which_nothing_can_run():
+    svg = "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+    shown = image(svg, 'a "quoted" <name>')
+    assert "<svg" not in shown
+    assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in shown
+    data = shown.split("base64,")[1].split('"')[0]
+    assert base64.b64decode(data).decode() == svg

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from mlops_magics.cards import image
 from mlops_magics.widgets import MonitorWidget
 
 SVG = (
@@ -79,11 +80,8 @@ class Taken:
     def to_dict(self):
         return json.loads(json.dumps(self.values))
 
-    def svg(self):
-        return SVG
-
     def _repr_html_(self):
-        return "<p>table of that moment</p>"
+        return image(SVG, "a drawing") + "<p>table of that moment</p>"
 
     def __str__(self):
         return f"{self.values['endpoint']}: {self.values['efficiency']['requests']} requests"

@@ -1,6 +1,5 @@
 """The kernel's side of the live monitor, and its static twin."""
 
-import base64
 import threading
 import time
 
@@ -8,7 +7,6 @@ import pytest
 
 import mlops_magics as mlops
 from mlops_magics.widgets import MonitorWidget
-from mlops_magics.widgets.twin import twin
 
 
 class Taken:
@@ -24,9 +22,6 @@ class Taken:
             "efficiency": {"requests": self.number},
             "variants": [served],
         }
-
-    def svg(self):
-        return f"<svg xmlns='http://www.w3.org/2000/svg'><text>{self.number} &lt;b&gt;</text></svg>"
 
     def _repr_html_(self):
         return "<p>table</p>"
@@ -155,10 +150,3 @@ def test_the_bundle_of_a_view_carries_its_twin(view):
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "<p>table</p>" in bundle["text/html"]
     assert bundle["text/plain"].endswith("requests")
-
-
-def test_a_drawing_in_the_twin_is_an_image_in_which_nothing_can_run():
-    html = twin(Taken(7))["text/html"]
-    assert "<svg" not in html
-    data = html.split("base64,")[1].split('"')[0]
-    assert base64.b64decode(data).decode() == Taken(7).svg()
