@@ -48,10 +48,15 @@ class Child:
         Arguments of ``python -m``.
     pass_fds : sequence of int
         Descriptors that it inherits.
+    niceness : int
+        How far it steps back behind others when the cores are busy.
     """
 
-    def __init__(self, name: str, command: Sequence[str], pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], pass_fds: Sequence[int] = (), niceness: int = 0
+    ) -> None:
         self.name = name
+        self.niceness = niceness
         self.command = list(command)
         self.pass_fds = tuple(pass_fds)
         self.identity: Identity | None = None
@@ -72,6 +77,8 @@ class Child:
                 stderr=log,
                 pass_fds=self.pass_fds,
             )
+        if self.niceness:
+            os.setpriority(os.PRIO_PROCESS, self._popen.pid, self.niceness)
         self.identity = Identity.of(self._popen.pid)
         self.status = None
         _log.info("%s started, pid %d", self.name, self._popen.pid)
@@ -144,7 +151,8 @@ class Supervisor:
         path = str(workspace.path)
         gateway = ["mlops_magics.serving.gateway", str(descriptor), str(self.port), path]
         self.gateway = Child(_GATEWAY, gateway, [descriptor])
-        self.agent = Child(_AGENT, ["mlops_magics.pipelines.agent", path])
+        # what it does can wait; requests cannot
+        self.agent = Child(_AGENT, ["mlops_magics.pipelines.agent", path], niceness=10)
         self.workers: dict[tuple[int, int], Child] = {}
         self._leaving: list[tuple[Child, float]] = []
         self._ending = False
@@ -246,7 +254,7 @@ class Supervisor:
             self.folder.state_file(*key).unlink(missing_ok=True)
         for key, revision in wanted.items():
             if key not in self.workers:
-                self.workers[key] = _worker(revision, key[1])
+                self.workers[key] = _worker(self.workspace, revision, key[1])
 
     def _write(self) -> None:
         """Write ``server.json`` when a process in it has changed."""
@@ -287,8 +295,9 @@ class Supervisor:
             time.sleep(0.02)
 
 
-def _worker(revision: PlannedRevision, index: int) -> Child:
-    command = ["mlops_magics.serving.worker", str(revision.id), str(index), revision.package]
+def _worker(workspace: Workspace, revision: PlannedRevision, index: int) -> Child:
+    command = ["mlops_magics.serving.worker", str(workspace.path)]
+    command += [str(revision.id), str(index), revision.package]
     return Child(f"r{revision.id}-{index}", command)
 
 

@@ -1,6 +1,6 @@
 """A worker: one process, one model, batches over a Unix socket.
 
-``python -m mlops_magics.serving.worker REVISION INDEX PACKAGE``, in the server's folder.
+``python -m mlops_magics.serving.worker WORKSPACE REVISION INDEX PACKAGE``, in the server's folder.
 """
 
 from __future__ import annotations
@@ -130,11 +130,11 @@ def _warm(predictor: Predictor, package: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Load the model, tell the state, serve."""
-    revision, index, package = int(arguments[0]), int(arguments[1]), Path(arguments[2])
+    folder = ServerFolder(Path(arguments[0]) / "server")
+    revision, index, package = int(arguments[1]), int(arguments[2]), Path(arguments[3])
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
-    folder = ServerFolder(Path.cwd())
     identity = Identity.of().to_dict()
 
     def tell(state: str, reason: str | None = None) -> None:
