@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -168,7 +169,9 @@ class Card:
         parts += [_grid_html(grid) for grid in self.grids]
         parts += [f'<p class="mlops-note">{html.escape(note)}</p>' for note in self.notes]
         if self.next:
-            commands = "".join(f"<code>{html.escape(command)}</code>" for command in self.next)
+            # a card in HTML stands in a notebook, where the verb is a magic
+            magics = (re.sub(r"^mlops (\w+)", r"%mlops_\1", command) for command in self.next)
+            commands = "".join(f"<code>{html.escape(magic)}</code>" for magic in magics)
             parts.append(f'<p class="mlops-next"><span>next</span>{commands}</p>')
         parts.append("</div>")
         return "".join(parts)

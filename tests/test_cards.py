@@ -116,3 +116,9 @@ def test_a_drawing_is_an_image_in_which_nothing_can_run():
     assert 'alt="a &quot;quoted&quot; &lt;name&gt;"' in shown
     data = shown.split("base64,")[1].split('"')[0]
     assert base64.b64decode(data).decode() == svg
+
+
+def test_what_to_do_next_is_a_command_in_a_shell_and_a_magic_in_a_notebook():
+    card = Card("x", next=["mlops promote a@b --reason 'x'"])
+    assert "→ mlops promote a@b" in card.text()
+    assert "<code>%mlops_promote a@b" in card.html()

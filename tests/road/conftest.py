@@ -32,7 +32,10 @@ CELLS = [
     ),
     "%mlops_promote flight-delay@challenger",
     "endpoint = %mlops_deploy flight-delay@champion\nprint(endpoint.url)",
-    "answer = %mlops_predict flight-delay --data holdout\nprint(len(answer.df))",
+    (
+        "answer = %mlops_predict flight-delay --data {holdout[flights.FEATURES]}\n"
+        "print(len(answer.df))"
+    ),
 ]
 
 
