@@ -168,3 +168,18 @@ def test_what_cannot_be_deployed_is_refused_before_anything_starts(workspace):
     with pytest.raises(mlops.EndpointNotFound):
         mlops.rollback("none", workspace=workspace)
     assert server.find(workspace) is None
+
+
+def test_deployments_are_kept_in_a_team_s_postgresql(workspace, packaged, postgresql):
+    team = Workspace(workspace.root, settings=Settings.load(database_url=postgresql))
+    mlops.deploy(packaged("double"), "team", workspace=team)
+    mlops.deploy(packaged("triple"), "team", workspace=team)
+    assert mlops.rollback("team", workspace=team).revision == 1
+    assert answer(team, "team") == 3.0
+    with pytest.raises(mlops.DeployFailed):
+        mlops.deploy(packaged("broken_at_load"), "team", workspace=team)
+    assert answer(team, "team") == 3.0
+    mlops.undeploy("team", workspace=team)
+    mlops.stop(workspace=team)
+    team.database.close()
+    assert len(mlops.endpoints(workspace=workspace)) == 0
