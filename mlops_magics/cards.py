@@ -189,10 +189,9 @@ def image(svg: str, alt: str) -> str:
     '<img alt="nothing" style'
     """
     data = base64.b64encode(svg.encode()).decode()
-    return (
-        f'<img alt="{html.escape(alt, quote=True)}" style="display:block;max-width:100%;height:auto" '
-        f'src="data:image/svg+xml;base64,{data}">'
-    )
+    style = "display:block;max-width:100%;height:auto"
+    name = html.escape(alt, quote=True)
+    return f'<img alt="{name}" style="{style}" src="data:image/svg+xml;base64,{data}">'
 
 
 def text(value: Any) -> str:
