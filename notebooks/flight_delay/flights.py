@@ -118,7 +118,7 @@ def load(
     ).merge(planes[["tailnum", "built", "seats"]], on="tailnum", how="left")
     dates = pd.to_datetime(frame[["year", "month", "day"]])
     frame = frame.assign(
-        weekday=dates.dt.dayofweek.astype("int64") + 1,
+        weekday=dates.dt.day_of_week.astype("int64") + 1,
         plane_age=frame["year"] - frame["built"],
         seats=frame["seats"].astype("float64"),
         late=(frame["arr_delay"] >= 15).astype("int64"),
