@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from mlops_magics.monitoring import traffic
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["folder", "key", "unloaded"]
+__all__ = ["folder", "key", "settle", "unloaded"]
 
 
 def folder(workspace: Workspace) -> Path:
@@ -29,16 +32,53 @@ def key(workspace: Workspace, segment: Path) -> str:
 
 def unloaded(workspace: Workspace) -> int:
     """Return the bytes of the spool that the agent has still to load."""
+    return _missing(workspace, _sizes(workspace))
+
+
+def settle(workspace: Workspace, timeout: float = 5.0) -> bool:
+    """Wait until everything that is in the spool now is loaded.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose spool.
+    timeout : float
+        Seconds to wait at the most; no wait at all when no agent runs.
+
+    Returns
+    -------
+    bool
+        Whether all is loaded.
+    """
+    end = time.monotonic() + timeout
+    wanted = _sizes(workspace)
+    while _missing(workspace, wanted):
+        if time.monotonic() > end or not traffic.health(workspace).agent:
+            return not _missing(workspace, wanted)
+        time.sleep(0.05)
+    return True
+
+
+def _sizes(workspace: Workspace) -> dict[Path, int]:
     sizes = {}
     for segment in folder(workspace).glob("*.jsonl"):
         try:
-            sizes[key(workspace, segment)] = segment.stat().st_size
+            sizes[segment] = segment.stat().st_size
         except FileNotFoundError:  # loaded and deleted between listing and asking
             continue
-    if not any(sizes.values()):
+    return sizes
+
+
+def _missing(workspace: Workspace, sizes: Mapping[Path, int]) -> int:
+    """Bytes of these segments, up to these sizes, that are not loaded."""
+    named = {key(workspace, path): (path, size) for path, size in sizes.items() if size}
+    if not named:
         return 0
     query = sa.select(tables.spool.c.file, tables.spool.c.offset)
     with workspace.database.read() as connection:
-        rows = connection.execute(query.where(tables.spool.c.file.in_(sizes))).all()
+        rows = connection.execute(query.where(tables.spool.c.file.in_(named))).all()
     offsets: dict[str, int] = {row.file: row.offset for row in rows}
-    return sum(max(0, size - offsets.get(name, 0)) for name, size in sizes.items())
+    # a segment that is gone was loaded to its end
+    return sum(
+        max(0, size - offsets.get(name, 0)) for name, (path, size) in named.items() if path.exists()
+    )
