@@ -45,7 +45,8 @@ export function features(): View<Picture> {
     const wanted = search.value.trim().toLowerCase();
     const found = wanted ? all.filter(({ name }) => name.toLowerCase().includes(wanted)) : all;
     const shown = wanted || unfolded ? found : found.slice(0, FIRST);
-    const scale = Math.max(0.25, ...all.map(({ psi }) => psi ?? 0));
+    // a full bar is a half or more: one feature far off must not make all others look alike
+    const scale = Math.min(0.5, Math.max(0.25, ...all.map(({ psi }) => psi ?? 0)));
     const elements = shown.map((feature) => {
       let row = rows.get(feature.name);
       if (!row) rows.set(feature.name, (row = featureRow()));
