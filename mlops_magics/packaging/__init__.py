@@ -1,5 +1,5 @@
 """Model packaging: a folder that predicts anywhere, with the evidence of what it is."""
 
-from mlops_magics.packaging.package import Package, package
+from mlops_magics.packaging.package import Package, check, package
 
-__all__ = ["Package", "package"]
+__all__ = ["Package", "check", "package"]

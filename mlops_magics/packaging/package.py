@@ -26,7 +26,7 @@ from mlops_magics.records import Record, plain
 from mlops_magics.store import datasets, evidence, packages, predictors
 from mlops_magics.store.workspace import Workspace, resolve
 
-__all__ = ["Package", "package"]
+__all__ = ["Package", "check", "package"]
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,25 @@ def package(
         locked=locked,
         passed=None if found is None else bool(found["passed"]),
     )
+
+
+def check(
+    model: Any,
+    *,
+    data: pd.DataFrame | str | None = None,
+    target: str | None = None,
+    run: str | None = None,
+    workspace: Workspace | None = None,
+) -> None:
+    """Raise now what `package` would raise for lack of a flavour or of training rows.
+
+    Raises
+    ------
+    UnsupportedModel, SignatureMissing, UnknownName
+        As `package`.
+    """
+    flavor_of(model)
+    training_features(resolve(workspace), model, data, target, run)
 
 
 def training_features(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mlops_magics.store import models
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops_magics.store.models import ModelRef
     from mlops_magics.store.workspace import Workspace
 
 __all__ = ["PASSED_TAG", "REPORT", "REPORT_RUN_TAG", "read_report", "write_report"]
@@ -35,6 +39,22 @@ def read_report(workspace: Workspace, run_id: str) -> dict[str, Any] | None:
             return None
         report: dict[str, Any] = tracking.mlflow.artifacts.load_dict(f"runs:/{run_id}/{REPORT}")
     return report
+
+
+def report_of(workspace: Workspace, ref: ModelRef, path: Path) -> dict[str, Any] | None:
+    """Return a package's newest test report: its own, or one made of it later."""
+    found: list[dict[str, Any]] = []
+    inside = path / "mlops" / "report.json"
+    if inside.is_file():
+        found.append(json.loads(inside.read_text("utf-8")))
+    tags = dict(ref.tags)
+    if ref.model_id and REPORT_RUN_TAG not in tags:
+        tags |= models.resolve(workspace, f"models:/{ref.model_id}").tags
+    run_id = tags.get(REPORT_RUN_TAG)
+    later = read_report(workspace, run_id) if run_id else None
+    if later is not None and later.get("digest") == ref.tags[models.DIGEST_TAG]:
+        found.append(later)
+    return max(found, key=lambda report: float(report["created"]), default=None)
 
 
 def witness(data: pd.DataFrame, outputs: Any) -> dict[str, Any] | None:
