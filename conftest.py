@@ -1,4 +1,4 @@
-"""Real parts for all tests: a workspace, a PostgreSQL, an MLflow server."""
+"""Real parts for all tests and the examples in docstrings: workspace, PostgreSQL, MLflow server."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MPLBACKEND", "agg")
 for name in [name for name in os.environ if name.startswith(("MLOPS_", "MLFLOW_TRACKING"))]:
     del os.environ[name]  # a developer's own settings are not under test
+
+
+# run by Alembic only, inside a migration
+collect_ignore_glob = ["mlops_magics/store/migrations/env.py"]
 
 
 @pytest.fixture(scope="session")
