@@ -86,7 +86,7 @@ def _header(parts: list[str], picture: Mapping[str, Any]) -> float:
 def _traffic(parts: list[str], picture: Mapping[str, Any], x: float, y: float, wide: float) -> None:
     series = picture["series"]
     parts.append(_text(x, y, "requests", weight=600))
-    parts.append(_text(x + 62, y, "errors", colour=BAD))
+    parts.append(_text(x + 68, y, "errors", colour=BAD))
     most = max(series["requests"], default=0)
     parts.append(_text(x + wide, y, f"most {cards.text(most)}", anchor="end", colour=QUIET))
     tall, floor = 90.0, y + 106
@@ -133,7 +133,7 @@ def _features(parts: list[str], features: Sequence[Mapping[str, Any]], top: floa
     if not shown:
         return top
     parts.append(_text(MARGIN, top, "most different from training", weight=600))
-    _legend(parts, MARGIN + 190, top)
+    _legend(parts, MARGIN + 206, top)
     wide = (WIDTH - 2 * MARGIN - 2 * GAP) / 3
     for place, one in enumerate(shown):
         left = MARGIN + (place % 3) * (wide + GAP)
@@ -181,8 +181,8 @@ def _ends(histogram: Mapping[str, Any]) -> tuple[str, str]:
     if histogram["labels"]:
         return histogram["labels"][0], histogram["labels"][-1]
     edges = histogram["edges"]
-    first = f"<{edges[1]:g}" if edges[0] is None else f"{edges[0]:g}"
-    last = f"≥{edges[-2]:g}" if edges[-1] is None else f"{edges[-1]:g}"
+    first = f"<{edges[1]:.4g}" if edges[0] is None else f"{edges[0]:.4g}"
+    last = f"≥{edges[-2]:.4g}" if edges[-1] is None else f"{edges[-1]:.4g}"
     return first, last
 
 
