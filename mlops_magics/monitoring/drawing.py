@@ -93,7 +93,8 @@ def _traffic(parts: list[str], picture: Mapping[str, Any], x: float, y: float, w
     _floor(parts, x, floor, wide, series["t"])
     step = wide / max(1, len(series["t"]))
     for place, (total, errors) in enumerate(zip(series["requests"], series["errors"], strict=True)):
-        left, width = x + place * step, max(0.6, step - min(1.0, step * 0.2))
+        width = min(24.0, max(0.6, step - min(1.0, step * 0.2)))
+        left = x + (place + 0.5) * step - width / 2
         for value, colour in ((total, CURRENT), (errors, BAD)):
             if value:
                 parts.append(_bar(left, floor, width, tall * value / most, colour))
