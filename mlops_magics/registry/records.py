@@ -62,7 +62,7 @@ class ModelVersion(Record):
             version=str(version.version),
             uri=f"models:/{version.name}/{version.version}",
             aliases=sorted(str(alias) for alias in version.aliases or ()),
-            model_id=str(version.model_id or ""),
+            model_id=models.model_id_of(version),
             run_id=str(version.run_id or ""),
             digest=str(tags.get(models.DIGEST_TAG, "")),
             flavor=str(tags.get(FLAVOR_TAG, "")),

@@ -136,13 +136,22 @@ def from_version(version: Any) -> ModelRef:
     return ModelRef(
         name=str(version.name),
         version=str(version.version),
-        model_id=str(version.model_id or ""),
+        model_id=model_id_of(version),
         run_id=str(version.run_id or ""),
         uri=f"models:/{version.name}/{version.version}",
         aliases=tuple(sorted(str(alias) for alias in version.aliases or ())),
         tags=dict(version.tags or {}),
         source=str(version.source or ""),
     )
+
+
+def model_id_of(version: Any) -> str:
+    """Return the logged model of an ``mlflow.entities.ModelVersion``; empty when there is none.
+
+    MLflow's SQL registry keeps it in the source only.
+    """
+    found = re.search(r"(?<![0-9A-Za-z])m-[0-9a-f]{32}(?![0-9A-Za-z])", str(version.source or ""))
+    return str(version.model_id or (found.group() if found else ""))
 
 
 def _latest(client: Any, name: str) -> str:
