@@ -61,6 +61,34 @@ def workspace(project) -> Workspace:
     workspace.database.close()
 
 
+@pytest.fixture
+def answered(workspace) -> Workspace:
+    """A workspace whose endpoint ``flight-delay`` has answered one request, id ``0199c8f1``."""
+    from mlops_magics.store import tables
+
+    now = time.time()
+    with workspace.database.begin() as connection:
+        connection.execute(
+            tables.endpoints.insert().values(
+                name="flight-delay", generation=1, traffic=[], settings={}, created=now, updated=now
+            )
+        )
+        connection.execute(
+            tables.predictions.insert().values(
+                prediction_id="0199c8f1",
+                request_id="0199c8f1",
+                row=0,
+                time=now,
+                endpoint="flight-delay",
+                inputs={"hour": 17},
+                output=0.42,
+                status=200,
+                latency=3.5,
+            )
+        )
+    return workspace
+
+
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory) -> str:
     """A real PostgreSQL on a Unix socket; gives the SQLAlchemy URL of its first database."""

@@ -345,7 +345,8 @@ class FrontEndMissing(MlopsError):
     def __init__(self, path: object) -> None:
         super().__init__(
             f"the widgets' front end is not built: no {path}",
-            hint="in the source folder: npm --prefix extension ci && npm --prefix extension run build",
+            hint="in the source folder: "
+            "npm --prefix extension ci && npm --prefix extension run build",
         )
 
 

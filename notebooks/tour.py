@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -95,18 +96,19 @@ def run(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
             super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("tour", Telling)
-    papermill.execute_notebook(
-        notebook,
-        output,
-        parameters,
-        engine_name="tour",
-        kernel_name="python3",
-        cwd=HERE,
-        progress_bar=False,
-        log_output=False,
-        # sockets in a private folder instead of TCP: nobody else on the machine can listen in
-        config=Config({"KernelManager": {"transport": "ipc"}}),
-    )
+    with tempfile.TemporaryDirectory(prefix="tour-") as private:
+        papermill.execute_notebook(
+            notebook,
+            output,
+            parameters,
+            engine_name="tour",
+            kernel_name="python3",
+            cwd=HERE,
+            progress_bar=False,
+            log_output=False,
+            # sockets in a private folder, not TCP: nobody else on the machine can listen in
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/kernel"}}),
+        )
 
 
 def said(cell: Any) -> str:

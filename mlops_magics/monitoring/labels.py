@@ -122,7 +122,9 @@ def feedback(
 
     Examples
     --------
-    >>> feedback("flight-delay", {"0199c8f1a2b3:0": 1})  # doctest: +SKIP
+    >>> workspace = getfixture("answered")
+    >>> feedback("flight-delay", {"0199c8f1": 1}, workspace=workspace).stored
+    1
     """
     pairs = list(_pairs(labels, id_column, label_column))
     if not pairs:

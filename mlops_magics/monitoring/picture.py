@@ -159,7 +159,10 @@ def monitor(
 
     Examples
     --------
-    >>> picture = monitor("flight-delay", last="15m")  # doctest: +SKIP
+    >>> workspace = getfixture("answered")
+    >>> picture = monitor("flight-delay", last="15m", workspace=workspace)
+    >>> picture.state  # no server runs in this example
+    'down'
     """
     now = time.time()
     end = now if until is None else spans.moment(until)

@@ -146,7 +146,10 @@ def predictions(
 
     Examples
     --------
-    >>> predictions("flight-delay", last="1h").df  # doctest: +SKIP
+    >>> workspace = getfixture("answered")
+    >>> table = predictions("flight-delay", last="1h", workspace=workspace).df
+    >>> table[["prediction_id", "hour", "output"]].values.tolist()
+    [['0199c8f1', 17, 0.42]]
     """
     if limit is not None and limit < 1:
         raise InvalidArgument(f"limit = {limit} is below 1")

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,6 +72,7 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillException, PapermillExecutionError
     from papermill.iorw import papermill_io
+    from traitlets.config import Config
 
     output = Path(job["output"])
     # papermill itself writes in place: a reader, or a crash, could find half a notebook
@@ -79,14 +81,17 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     papermill_engines.register("mlops", engine)
     error: dict[str, Any] | None = None
     try:
-        execute_notebook(
-            _literal(job["notebook"]),
-            _literal(job["output"]),
-            parameters=dict(job["parameters"]),
-            engine_name="mlops",
-            progress_bar=False,
-            cwd=job["cwd"],
-        )
+        with tempfile.TemporaryDirectory(prefix="mlops-") as private:
+            execute_notebook(
+                _literal(job["notebook"]),
+                _literal(job["output"]),
+                parameters=dict(job["parameters"]),
+                engine_name="mlops",
+                progress_bar=False,
+                cwd=job["cwd"],
+                # sockets in a private folder, not TCP: nobody else on the machine can listen in
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/kernel"}}),
+            )
     except PapermillExecutionError as exc:
         error = {"ename": exc.ename, "evalue": exc.evalue, "source": exc.source}
         error |= {"index": exc.cell_index, "prompt": exc.exec_count}

@@ -117,6 +117,13 @@ _EMPTY = {"None", "nan", "False", ""}
 _LONG = 40  # characters
 
 
+def long(line: Mapping[str, Any]) -> bool:
+    """Whether a line of a comparison holds a value too long to be read at a glance."""
+    return any(
+        isinstance(line[side], str) and len(line[side]) > _LONG for side in ("first", "second")
+    )
+
+
 def describe_code(code: Mapping[str, Any]) -> str:
     """Return commit, branch and changes in a few words."""
     if not code.get("commit"):

@@ -86,6 +86,8 @@ class Comparison(Record):
             ("data", self.data),
             ("environment", self.environment),
         ):
+            # what differs, and can be read at a glance, comes first
+            lines = sorted(lines, key=lambda line: (not line["differs"], catalogue.long(line)))
             if lines:
                 extra = ["change"] if title == "metrics" else []
                 grids.append(
@@ -96,6 +98,7 @@ class Comparison(Record):
                             + [line[name] for name in extra]
                             for line in lines
                         ],
+                        shown=12,
                     )
                 )
         notes = []

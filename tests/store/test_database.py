@@ -1,5 +1,6 @@
 """The database holds transactions, migrates itself and maps errors, on both dialects."""
 
+import itertools
 import stat
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def test_two_processes_append_to_the_ledger_without_a_fork(database, database_ur
     with database.read() as connection:
         rows = connection.execute(sa.select(tables.ledger).order_by(tables.ledger.c.seq)).all()
     assert [row.seq for row in rows] == list(range(1, 41))
-    assert all(a.hash == b.previous for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a.hash == b.previous for a, b in itertools.pairwise(rows))
 
 
 def test_insert_or_ignore_passes_over_a_known_key(database):
