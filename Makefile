@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# the machine's own npm, or else the one that pip put beside python
+export PATH := $(PATH):$(CURDIR)/$(BIN)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
@@ -32,8 +34,10 @@ lint: setup  ## style, types, import contracts
 	@echo "lint: ruff format";   $(BIN)/ruff format --check .
 	@echo "lint: mypy";          $(BIN)/mypy
 	@echo "lint: import-linter"; $(BIN)/lint-imports --no-cache
+	@echo "lint: TypeScript";    npm --prefix extension run --silent check
 
 test: lint  ## everything: style, types, contracts, unit, integration, notebooks, browser
+	@npm --prefix extension run --silent test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: setup  ## measure side by side with peers; writes benchmarks/results

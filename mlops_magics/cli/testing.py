@@ -34,7 +34,14 @@ _GATE = Pairs(text=True)  # the verb reads numbers and units, as in latency_p95=
 @click.option("--max", "maximum", type=_GATE, multiple=True, help="Ceiling; repeatable.")
 @click.option("--no-worse-than", type=MODEL, help="Model that must not do better.")
 @click.option("--slice", "--slices", "slices", multiple=True, help="Column to test by; repeatable.")
-@click.option("--max-gap", type=float, help="Largest gap between a slice and the whole.")
+@click.option(
+    "--max-gap",
+    "gaps",
+    type=Pairs(numbers=True),
+    multiple=True,
+    metavar="METRIC:COLUMN=GAP",
+    help="Largest gap of a metric between two slices; repeatable.",
+)
 @click.option("--name", help="The test's name.")
 @click.option("--run", type=RUN, help="Run that keeps the report; default: the model's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
@@ -47,7 +54,7 @@ def test(
     maximum: tuple[Mapping[str, float | str], ...],
     no_worse_than: Any,
     slices: tuple[str, ...],
-    max_gap: float | None,
+    gaps: tuple[Mapping[str, float], ...],
     name: str | None,
     run: str | None,
     seed: int,
@@ -66,7 +73,7 @@ def test(
         max=gather(maximum),
         no_worse_than=no_worse_than,
         slices=slices,
-        max_gap=max_gap,
+        max_gap=gather(gaps),
         name=name,
         run=run or current().run_of(model),
         seed=seed,
