@@ -162,7 +162,7 @@ class Agent:
         """Delete a segment that nobody writes to, once it is loaded to its end."""
         name = backlog.key(self.workspace, segment)
         left = segment.stat().st_size - self._offset(name)
-        if left:
+        if left > 0:  # less when a write that failed was cut off after it had been read
             logger.error("%s: %d bytes of an unfinished last line are lost", segment.name, left)
         segment.unlink()
         # after the file: a row without a file is harmless, names are never used again

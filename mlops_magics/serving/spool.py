@@ -7,9 +7,11 @@ is in the kernel's hands when it returns, so no acknowledged line is lost when a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +79,10 @@ class Spool:
         self.failures = 0
         self.written = 0
         self._segment = segment
+        self._named = 0
         self._size = 0
-        self._descriptor = -1
+        self._descriptor: int | None = None
+        self._retired: deque[int] = deque()
         self._open()
         self._dirty = threading.Event()
         self._closed = False
@@ -89,14 +93,20 @@ class Spool:
         """Write lines; all of them or, with an OSError, none."""
         data = b"\n".join(lines) + b"\n"
         if self._size + len(data) > self._segment and self._size:
-            self._rotate()
-        view = memoryview(data)
+            self._retire()
         try:
+            descriptor = self._open() if self._descriptor is None else self._descriptor
+            view = memoryview(data)
             while view:
-                view = view[os.write(self._descriptor, view) :]
+                view = view[os.write(descriptor, view) :]
         except OSError:
             self.failures += 1
-            os.ftruncate(self._descriptor, self._size)  # half a line would spoil the next one
+            if self._descriptor is not None:
+                # never written to again: the agent may have read past the cut already, and would
+                # pass over as many bytes of what came after it
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, self._size)
+                self._retire()
             raise
         self._size += len(data)
         self.written += len(data)
@@ -104,35 +114,49 @@ class Spool:
 
     def close(self) -> None:
         """Sync and close."""
+        self._retire()
         self._closed = True
         self._dirty.set()
         self._thread.join()
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
 
-    def _open(self) -> None:
-        # sorts by time; the pid keeps a restarted gateway's segment apart
-        self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}.jsonl"
+    def _open(self) -> int:
+        # sorts by time, also when the clock is set back: the agent takes a writer's last segment
+        # for the one that is written to; the pid keeps a restarted gateway's apart
+        self._named = max(time.time_ns(), self._named + 1)
+        self.path = self.folder / f"{self._named:020d}-{os.getpid()}.jsonl"
+        self._size = 0
         self._descriptor = os.open(
             self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
-        self._size = 0
+        return self._descriptor
 
-    def _rotate(self) -> None:
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._open()
+    def _retire(self) -> None:
+        """Be done with the segment; the thread syncs and closes it."""
+        if self._descriptor is not None:
+            self._retired.append(self._descriptor)
+        self._descriptor = None
+        self._size = 0
+        self._dirty.set()
 
     def _sync(self) -> None:
-        while not self._closed:
+        # only this thread closes: what it syncs cannot be another file under the same number
+        while True:
             self._dirty.wait()
             self._dirty.clear()
-            descriptor = self._descriptor
-            try:
-                os.fsync(descriptor)
-            except OSError:
-                # closed by a rotation, which synced it, or a disk error, which is counted
-                if descriptor == self._descriptor:
-                    self.failures += 1
-            if not self._closed:
-                time.sleep(_SYNC_SECONDS)
+            ending = self._closed
+            current = self._descriptor
+            if current is not None:
+                self._fsync(current)
+            while self._retired:
+                descriptor = self._retired.popleft()
+                self._fsync(descriptor)
+                os.close(descriptor)
+            if ending:
+                return
+            time.sleep(_SYNC_SECONDS)
+
+    def _fsync(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            self.failures += 1

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from mlops_magics.monitoring import backlog
 from mlops_magics.monitoring.log import Request
 from mlops_magics.pipelines.agent import Agent
+from mlops_magics.serving.spool import Spool
 from mlops_magics.settings import Settings
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
@@ -123,6 +124,34 @@ def test_a_damaged_line_is_named_and_does_not_stop_the_others(place, caplog):
         assert Agent(place).load() == 3
     assert counted(place)[0] == 2
     assert f"damaged line at byte {len(line(1))}" in caplog.text
+
+
+def test_a_write_that_failed_after_it_was_read_costs_no_later_line(place, monkeypatch):
+    spool = Spool(backlog.folder(place))
+    agent = Agent(place)
+    spool.append([line(1).rstrip()])
+    real = os.write
+
+    def fill(descriptor, data):
+        monkeypatch.setattr(os, "write", full)
+        written = real(descriptor, bytes(data)[: len(line(2))])
+        assert agent.load() == 2
+        return written
+
+    def full(descriptor, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fill)
+    with pytest.raises(OSError, match="No space"):
+        spool.append([line(2).rstrip(), line(3).rstrip()])
+    monkeypatch.setattr(os, "write", real)
+    for number in (4, 5, 6):
+        spool.append([line(number).rstrip()])
+    agent.load()
+    spool.close()
+    with place.database.read() as connection:
+        ids = set(connection.execute(sa.select(tables.predictions.c.request_id)).scalars())
+    assert {"r000001", "r000004", "r000005", "r000006"} <= ids
 
 
 def test_a_request_that_the_database_refuses_does_not_stop_the_others(place, caplog):

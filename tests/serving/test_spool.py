@@ -1,6 +1,7 @@
 """The spool keeps whole lines."""
 
 import stat
+import time
 
 import pytest
 
@@ -40,5 +41,42 @@ def test_a_write_that_fails_leaves_no_half_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "write", real)
     spool.append([b'{"id":"3"}'])
     assert spool.failures == 1
-    assert spool.path.read_text().splitlines() == ['{"id":"1"}', '{"id":"3"}']
+    # in a new segment: a reader may have been past the cut already
+    assert texts(tmp_path) == ['{"id":"1"}\n', '{"id":"3"}\n']
     spool.close()
+
+
+def texts(folder):
+    return [path.read_text() for path in sorted(folder.glob("*.jsonl"))]
+
+
+def test_lines_are_refused_while_no_segment_can_be_made_and_taken_again_after(
+    tmp_path, monkeypatch
+):
+    import os
+
+    spool = Spool(tmp_path, segment=20)
+    spool.append([b'{"id":"1234567"}'])
+    real = os.open
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            spool.append([b'{"id":"2"}'])
+    monkeypatch.setattr(os, "open", real)
+    spool.append([b'{"id":"3"}'])
+    spool.close()
+    assert spool.failures == 2
+    assert texts(tmp_path) == ['{"id":"1234567"}\n', '{"id":"3"}\n']
+
+
+def test_segments_sort_as_they_were_written_when_the_clock_is_set_back(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, segment=10)
+    spool.append([b'{"id":"1"}'])
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    spool.append([b'{"id":"2"}'])
+    spool.close()
+    assert texts(tmp_path) == ['{"id":"1"}\n', '{"id":"2"}\n']
