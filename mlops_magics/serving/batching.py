@@ -8,15 +8,19 @@ a request that kills its worker takes no other down with it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+
+import pyarrow as pa
 
 from mlops_magics.serving import wire
 
 __all__ = ["Batcher", "Failure", "Item", "WorkerLink"]
 
 _ATTEMPTS = 2
+_log = logging.getLogger(__name__)
 
 
 class Failure(Exception):
@@ -188,8 +192,14 @@ class Batcher:
     def answered(self, link: WorkerLink, items: list[Item], status: int, body: bytes) -> None:
         """Take a worker's answer, and give it the next batch."""
         self._idle.append(link)
+        outputs: list[Any] = []
         if status == wire.ANSWER:
-            outputs = wire.outputs(body)
+            try:
+                outputs = wire.outputs(body)
+            except (pa.ArrowException, ValueError, ArithmeticError):
+                _log.exception("a worker's answer cannot be read")
+                status, body = wire.FAILURE, b"the model's outputs cannot be serialised"
+        if status == wire.ANSWER:
             if len(items) == 1:
                 items[0].outputs = outputs
             else:

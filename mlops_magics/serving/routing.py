@@ -194,8 +194,8 @@ class Router:
             while True:
                 try:
                     _, link = await loop.create_unix_connection(lambda: WorkerLink(batcher), path)
-                except (FileNotFoundError, ConnectionError):
-                    await asyncio.sleep(0.05)  # not up yet
+                except OSError:
+                    await asyncio.sleep(0.05)  # not up yet, or no descriptor is free just now
                     continue
                 await asyncio.shield(link.lost)
         finally:

@@ -62,7 +62,7 @@ class Worker:
                 try:
                     self._converse(connection)
                 except (ConnectionError, EOFError):
-                    continue  # the gateway went away; the next one will connect
+                    self._busy = False  # the gateway went away; the next one will connect
 
     def _converse(self, connection: socket.socket) -> None:
         schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)))

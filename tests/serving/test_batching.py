@@ -14,7 +14,7 @@ SCHEMA = wire.arrow_schema(Schema([Column("x", "double")]))
 
 
 class Played:
-    """A worker's side: doubles x, fails a batch that holds a negative x, dies on x = 666."""
+    """A worker's side: doubles x, fails a negative x, dies on 666, answers 777 with year 12020."""
 
     def __init__(self, batcher):
         self.batcher = batcher
@@ -41,6 +41,9 @@ class Played:
                 return
             if (rows["x"] < 0).any():
                 status, body = wire.FAILURE, b"the model raised ValueError"
+            elif (rows["x"] == 777).any():
+                status = wire.ANSWER
+                body = wire.pack_outputs(np.full(len(rows), "12020-01-01", "M8[s]"), len(rows))
             else:
                 status = wire.ANSWER
                 body = wire.pack_outputs(np.asarray(rows["x"] * 2), len(rows))
@@ -92,6 +95,12 @@ def test_a_request_that_kills_its_worker_takes_no_other_down():
     assert outputs[0] == [2.0]
     assert outputs[2] == [6.0]
     assert outputs[1].status == 503
+
+
+def test_an_answer_that_python_cannot_hold_is_a_failure_of_its_request_alone():
+    outputs, _ = run([1.0, 777.0, 3.0])
+    assert (outputs[0], outputs[2]) == ([2.0], [6.0])
+    assert outputs[1].message == "the model's outputs cannot be serialised"
 
 
 def test_past_the_queue_the_answer_is_429_at_once():
