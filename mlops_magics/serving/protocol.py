@@ -180,12 +180,17 @@ def decode_csv(body: bytes, schema: Schema) -> Rows:
     return schema.split(header, msgspec.json.encode(lines))
 
 
+_NUMBERS = {"integer", "long", "float", "double"}
+
+
 def _parse(text: str, column: Column, row: int) -> Any:
     if text == "" and (column.kind != "string" or not column.required):
         return None
+    if column.kind in _NUMBERS and ("_" in text or not text.isascii()):
+        return text  # Python would read digits of any script, and underscores between them
     try:
         if column.kind in ("integer", "long"):
-            return int(text) if text.strip().lstrip("+-").isascii() else text
+            return int(text)
         if column.kind in ("float", "double"):
             value = float(text)
             return value if math.isfinite(value) else text

@@ -61,3 +61,10 @@ def test_a_model_without_columns_cannot_be_served():
     tensor = {"inputs": [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]}
     with pytest.raises(UnsupportedModel, match="named columns"):
         Schema.from_signature(tensor)
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0661"])
+def test_a_number_that_only_python_would_read_is_refused_in_csv(text):
+    for kind in ("long", "double"):
+        with pytest.raises(Invalid, match="row 0, column 'x'"):
+            protocol.decode_csv(f"x\n{text}\n".encode(), Schema([Column("x", kind)]))
