@@ -135,6 +135,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
+    sys.dont_write_bytecode = True  # a model's own modules lie in its package, which is verified
     identity = Identity.of().to_dict()
 
     def tell(state: str, reason: str | None = None) -> None:

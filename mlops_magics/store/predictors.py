@@ -6,11 +6,12 @@ types that its manifest lists; MLflow is not imported to load a scikit-learn pac
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,8 @@ def _load_skops(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
     if code.is_dir() and str(code) not in sys.path:
         sys.path.append(str(code))
     try:
-        model = skops.io.load(folder / "model.skops", trusted=list(manifest["trusted_types"]))
+        with _no_bytecode():
+            model = skops.io.load(folder / "model.skops", trusted=list(manifest["trusted_types"]))
     except UntrustedTypesFoundException as exc:
         raise UntrustedTypes(
             f"package {folder.name[:12]}: its model file holds types that its manifest does not "
@@ -202,13 +204,19 @@ def _load_python(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and get_type_hints look their module up there
-    # a __pycache__ inside a verified package would be a file nobody verified
+    with _no_bytecode():
+        spec.loader.exec_module(module)
+    return module, module.mlops_predict
+
+
+@contextlib.contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Write no ``__pycache__``: inside a verified package it would be a file nobody verified."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        yield
     finally:
         sys.dont_write_bytecode = before
-    return module, module.mlops_predict
 
 
 def _identifier(folder: Path) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -232,3 +233,28 @@ def test_a_pickle_in_place_of_the_model_is_refused_and_not_executed(
     with pytest.raises(errors.PackageCorrupt, match=r"model\.skops does not match"):
         models.load(packed.path)
     assert not canary.exists()
+
+
+def test_loading_the_user_s_own_classes_leaves_the_package_as_it_was_verified(
+    workspace, flights, tmp_path, monkeypatch
+):
+    (tmp_path / "own_steps.py").write_text(
+        "from sklearn.base import BaseEstimator, TransformerMixin\n"
+        "class Twice(TransformerMixin, BaseEstimator):\n"
+        "    def fit(self, X, y=None):\n"
+        "        self.factor_ = 2\n"
+        "        return self\n"
+        "    def transform(self, X):\n"
+        "        return X * self.factor_\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from own_steps import Twice
+
+    model = make_pipeline(Twice(), LinearRegression()).fit(flights[["hour"]], flights["late"])
+    packed = package(model, data=flights[["hour"]], trust=["own_steps.Twice"], workspace=workspace)
+    code = f"from mlops_magics.store import models; models.load({str(packed.path)!r})"
+    # as a user's shell has it: Python keeps what it compiled beside the source
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True)
+    assert not list(packed.path.rglob("__pycache__"))
