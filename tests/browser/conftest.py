@@ -26,16 +26,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Return the system's Chromium, headless."""
+    """Return the system's Chromium, headless.
+
+    For a module, not the session: while it is open, playwright keeps an event loop running in this
+    thread, and no other test could run one of its own.
+    """
     with sync_playwright() as playwright:
         chromium = launch(playwright)
         yield chromium
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Return a JupyterLab over an empty project."""
     root = tmp_path_factory.mktemp("lab")
@@ -47,7 +51,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(browser: Browser) -> Iterator[Page]:
     """Return the page in which the notebooks of all tests are opened, one after the other."""
     page = browser.new_page()

@@ -83,7 +83,7 @@ class Road:
     said: list[str]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def road(tmp_path_factory, workspace_template):
     """The workspace after all cells were run and their kernel was killed."""
     root = tmp_path_factory.mktemp("road") / "project"
