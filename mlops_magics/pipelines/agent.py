@@ -1,17 +1,24 @@
-"""The agent: loads the server's log into the inference table and folds it into windows.
+"""The agent: what the server does beside serving.
+
+It loads the server's log into the inference table, folds it into windows, and marks pipeline runs
+whose process was killed.
 
 ``python -m mlops_magics.pipelines.agent WORKSPACE``, started and restarted by the supervisor. A
 spool segment's offset moves in the transaction that writes its rows, so each line is loaded exactly
 once, whatever kills the agent. While the database is away lines wait in the spool.
+
+It also keeps the server's plan at what the database says, whoever was killed while changing it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +27,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from mlops_magics.deployment import plan
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
 from mlops_magics.monitoring.references import References
+from mlops_magics.pipelines import history
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
 
@@ -34,8 +43,10 @@ __all__ = ["Agent", "main"]
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 4 * 1024 * 1024
 LONGEST_WAIT = 5.0
+WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
 # MlopsError and tried again
@@ -62,6 +73,8 @@ class Agent:
         self.workspace = workspace
         self._references = References()
         self._stop = threading.Event()
+        self._reconcile_at = 0.0
+        self._watched = -math.inf
 
     def stop(self) -> None:
         """Ask `run` to load what is there and return."""
@@ -73,7 +86,9 @@ class Agent:
         while True:
             last = self._stop.is_set()
             try:
+                self._reconcile()
                 loaded = self.load()
+                self.watch()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
                 failing, wait = True, min(LONGEST_WAIT, wait * 2)
                 reason = str(exc).splitlines()[0]
@@ -87,6 +102,12 @@ class Agent:
             if last:
                 return
             self._stop.wait(wait)
+
+    def _reconcile(self) -> None:
+        """Complete what a killed process has left between the database and the server's plan."""
+        if time.monotonic() >= self._reconcile_at:
+            plan.project(self.workspace)
+            self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
 
     def load(self) -> int:
         """Load all complete lines of all segments, and delete segments that are done with.
@@ -105,6 +126,14 @@ class Agent:
             if segment in closed:
                 self._forget(segment)
         return count
+
+    def watch(self) -> None:
+        """Mark pipeline runs whose process was killed; does nothing if it looked just now."""
+        if time.monotonic() - self._watched < WATCH_SECONDS:
+            return
+        self._watched = time.monotonic()
+        for run in history.mark_crashed(self.workspace):
+            logger.warning("pipeline run %s is marked CRASHED: its process is gone", run)
 
     def _load_some(self, segment: Path) -> int:
         """Load the next lines of a segment in one transaction; return how many lines they are."""

@@ -8,21 +8,23 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from mlops_magics.errors import RunNotFound, StoreError
 from mlops_magics.pipelines.result import PipelineRun, PipelineStep
-from mlops_magics.pipelines.specification import Pipeline
 from mlops_magics.store.processes import Identity
 from mlops_magics.store.tables import pipeline_runs, pipeline_steps
 from mlops_magics.store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from mlops_magics.pipelines.specification import Pipeline
+
 __all__ = ["begin", "change", "change_step", "heartbeat", "mark_crashed", "new_id", "read"]
 
 BEAT = 2.0  # seconds between heartbeats
-CRASHED_AFTER = 10.0  # seconds without one
+CRASHED_AFTER = 7.0  # seconds without one; who looks every two seconds marks within ten
 
 
 def new_id() -> str:
@@ -99,7 +101,7 @@ def heartbeat(workspace: Workspace, run: str) -> Iterator[None]:
 
 
 def mark_crashed(workspace: Workspace) -> list[str]:
-    """Mark runs as CRASHED whose process is gone, or has been silent for ten seconds.
+    """Mark runs as CRASHED whose process is gone and has been silent for some seconds.
 
     Returns
     -------
@@ -107,35 +109,41 @@ def mark_crashed(workspace: Workspace) -> list[str]:
         The runs that were marked.
     """
     runs = pipeline_runs.c
-    with workspace.database.begin() as connection:
+    with workspace.database.read() as connection:
         rows = connection.execute(
             sa.select(runs.id, runs.runner, runs.heartbeat).where(runs.status == "RUNNING")
         ).all()
-        now = time.time()
-        gone = [
-            row.id
-            for row in rows
-            # a silent process that lives on this machine may be stopped, as in a debugger
-            if now - row.heartbeat > CRASHED_AFTER
-            and not (row.runner and Identity.from_dict(row.runner).alive())
-        ]
-        if gone:
-            connection.execute(
-                pipeline_runs.update()
-                .where(runs.id.in_(gone))
-                .values(status="CRASHED", reason="the process that ran it is gone", ended=now)
+    now = time.time()
+    gone = [
+        row.id
+        for row in rows
+        # a silent process that lives on this machine may be stopped, as in a debugger
+        if now - row.heartbeat > CRASHED_AFTER
+        and not (row.runner and Identity.from_dict(row.runner).alive())
+    ]
+    return [run for run in gone if _mark(workspace, run, now)]
+
+
+def _mark(workspace: Workspace, run: str, now: float) -> bool:
+    """Mark a run and its steps, unless it has ended by itself since it was read."""
+    steps = pipeline_steps.c
+    with workspace.database.begin() as connection:
+        marked = connection.execute(
+            pipeline_runs.update()
+            .where((pipeline_runs.c.id == run) & (pipeline_runs.c.status == "RUNNING"))
+            .values(status="CRASHED", reason="the process that ran it is gone", ended=now)
+        )
+        if not marked.rowcount:
+            return False
+        connection.execute(
+            pipeline_steps.update()
+            .where((steps.run == run) & steps.status.in_(["RUNNING", "PENDING"]))
+            .values(
+                status=sa.case((steps.status == "RUNNING", "CRASHED"), else_="SKIPPED"),
+                ended=sa.case((steps.status == "RUNNING", now), else_=None),
             )
-            unfinished = pipeline_steps.c.status.in_(["RUNNING", "PENDING"])
-            connection.execute(
-                pipeline_steps.update()
-                .where(pipeline_steps.c.run.in_(gone) & unfinished)
-                .values(
-                    status=sa.case(
-                        (pipeline_steps.c.status == "RUNNING", "CRASHED"), else_="SKIPPED"
-                    )
-                )
-            )
-    return gone
+        )
+    return True
 
 
 def read(workspace: Workspace, run: str) -> PipelineRun:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +123,35 @@ def _values(pipeline: Pipeline, params: Mapping[str, Any] | Iterable[str] | None
     return values
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come; nothing but the end of the run may take it."""
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM unwind the block as Ctrl-C does; it then ends this process as it would have."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # somebody else has decided what SIGTERM does here
+        return
+
+    def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the end short
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    terminated = False
+    try:
+        yield
+    except _Terminated:
+        terminated = True
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class _Run:
     """One run of a pipeline, from its first record to its last."""
 
@@ -163,7 +195,8 @@ class _Run:
             "MLFLOW_REGISTRY_URI": space.tracking.registry_uri,
             "MLFLOW_EXPERIMENT_NAME": space.tracking.experiment,
         }
-        with Executor(environment) as executor:  # its first process starts while MLflow loads
+        # the executor's first process starts while MLflow loads
+        with _ended_in_order(), Executor(environment) as executor:
             parent = tracked.begin(
                 space, self.pipeline.name, self.id, self.pipeline.path, self.values
             )
@@ -184,6 +217,9 @@ class _Run:
                     status, reason = "FAILED", self.failure.message
             except KeyboardInterrupt:
                 status, reason = "KILLED", "interrupted"
+                raise
+            except _Terminated:
+                status, reason = "KILLED", "terminated"
                 raise
             except MlopsError as exc:
                 reason = str(exc)
@@ -292,7 +328,6 @@ class _Run:
         child = self.children.pop(step.name)
         outputs = dict(event.details.get("outputs", {}))
         status = "FINISHED" if error is None else "FAILED"
-        tracked.end_step(self.workspace, child, status, self._written(step), outputs)
         history.change_step(
             self.workspace,
             self.id,
@@ -302,6 +337,7 @@ class _Run:
             error=error,
             ended=time.time(),
         )
+        tracked.end_step(self.workspace, child, status, self._written(step), outputs)
         if error is None:
             self.outputs[step.name] = outputs
             self.graph.done(step.name)
@@ -340,20 +376,22 @@ class _Run:
             self.progress(done, everything, note)
 
     def _close(self, executor: Executor, status: str, reason: str) -> None:
-        """Leave no step, no run in MLflow and no row that looks as if it were still going on."""
-        for name, child in self.children.items():
+        """Leave no step, no row and no run in MLflow that looks as if it were still going on."""
+        for name in self.children:
             executor.stop(name)
-            step = self.pipeline.steps[name]
-            tracked.end_step(self.workspace, child, "KILLED", self._written(step), {})
+        # the database before MLflow: what ends the run may be that MLflow cannot be reached
+        for name in self.children:
             history.change_step(self.workspace, self.id, name, status="KILLED", ended=time.time())
         for name in self.pipeline.steps:
             if name not in self.begun:
                 history.change_step(self.workspace, self.id, name, status="SKIPPED")
-        ours = "FAILED" if status == "CRASHED" else status
-        tracked.end(self.workspace, self.parent, ours)
         history.change(
             self.workspace, self.id, status=status, reason=reason or None, ended=time.time()
         )
+        for name, child in self.children.items():
+            step = self.pipeline.steps[name]
+            tracked.end_step(self.workspace, child, "KILLED", self._written(step), {})
+        tracked.end(self.workspace, self.parent, "FAILED" if status == "CRASHED" else status)
 
 
 def _folder(path: Path | str) -> Path:

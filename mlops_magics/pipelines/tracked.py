@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_magics.store.workspace import Workspace
+from mlops_magics.training.facts import process_tag
 
 __all__ = ["begin", "begin_step", "end", "end_step", "nesting"]
 
@@ -84,7 +85,10 @@ def _create(
     tracking = workspace.tracking
     with tracking.mapped():
         found = tracking.client.create_run(
-            tracking.experiment_id, tags={**tags, "mlflow.user": workspace.actor}, run_name=name
+            tracking.experiment_id,
+            # by the runner's process a run that was never ended is known to be abandoned
+            tags={**tags, **process_tag(), "mlflow.user": workspace.actor},
+            run_name=name,
         )
         run_id = str(found.info.run_id)
         params = [Param(key, _text(value)) for key, value in parameters.items()]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 from pathlib import Path
 
+from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import Workspace
 from mlops_magics.training import drivers
 
-__all__ = ["FOLDER", "Facts"]
+__all__ = ["FOLDER", "Facts", "process_tag"]
 
 FOLDER = "mlops"
 """Folder of our files in a run's artifacts."""
@@ -33,8 +35,6 @@ class Facts:
 
     def tags(self) -> dict[str, str]:
         """Return the facts that are searched and listed."""
-        from mlops_magics.store.processes import Identity
-
         tracking = self.workspace.tracking
         code = self.code.to_dict()
         code["untracked"] = code["untracked"][:20]  # a tag holds 8,000 characters
@@ -48,7 +48,7 @@ class Facts:
                 f"{machine['host']}, {machine['machine']}, {machine['cores']} cores, "
                 f"{machine['memory_gb']:g} GB"
             ),
-            "mlops.process": json.dumps({**Identity.of().to_dict(), "host": machine["host"]}),
+            **process_tag(),
         }
         if self.code.commit:
             tags["mlflow.source.git.commit"] = self.code.commit
@@ -84,3 +84,8 @@ class Facts:
             with contextlib.suppress(OSError):
                 files[f"{FOLDER}/notebook.ipynb"] = self.notebook.read_bytes()
         return files
+
+
+def process_tag() -> dict[str, str]:
+    """Return the tag that names this process and its machine: without them a run is abandoned."""
+    return {"mlops.process": json.dumps({**Identity.of().to_dict(), "host": platform.node()})}

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import msgspec
@@ -220,3 +221,35 @@ def test_a_database_that_is_away_is_tried_again(project, monkeypatch):
     rest = process.communicate(timeout=60)[1]
     assert "being loaded again" in rest
     assert counted(place) == (1, 1, 1)
+
+
+def test_a_pipeline_run_whose_process_was_killed_is_marked_while_the_server_runs(place):
+    now = time.time()
+    gone = {"pid": ENDED, "started": now - 60, "boot": 0.0}
+    shared = {"pipeline": "p", "path": "p.yaml", "parameters": {}, "folder": ""}
+    with place.database.begin() as connection:
+        for name, status, heartbeat in (
+            ("killed", "RUNNING", now - 8),
+            ("beating", "RUNNING", now + 60),
+            ("done", "FINISHED", now - 60),
+        ):
+            values = {"id": name, "status": status, "heartbeat": heartbeat, "started": now - 60}
+            connection.execute(
+                tables.pipeline_runs.insert().values(**shared, **values, runner=gone)
+            )
+    agent = Agent(place)
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        t = tables.pipeline_runs.c
+        end = time.monotonic() + 10
+        states = {}
+        while states.get("killed") != "CRASHED" and time.monotonic() < end:
+            time.sleep(0.05)
+            with place.database.read() as connection:
+                rows = connection.execute(sa.select(t.id, t.status)).all()
+                states = {row.id: row.status for row in rows}
+    finally:
+        agent.stop()
+        thread.join()
+    assert states == {"killed": "CRASHED", "beating": "RUNNING", "done": "FINISHED"}

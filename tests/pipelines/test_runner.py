@@ -13,14 +13,16 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+import mlops_magics as mlops
 from mlops_magics.errors import (
     InvalidArgument,
     ParameterInvalid,
     RunNotFound,
     SpecInvalid,
     StepFailed,
+    TrackingUnavailable,
 )
-from mlops_magics.pipelines import history
+from mlops_magics.pipelines import history, tracked
 from mlops_magics.pipelines.runner import run_pipeline
 from mlops_magics.store.tables import pipeline_runs
 
@@ -309,6 +311,42 @@ def test_ctrl_c_ends_kernels_and_leaves_the_run_marked(workspace, sleeping):
     assert workspace.tracking.client.get_run(record.steps[0].run_id).info.status == "KILLED"
 
 
+def test_sigterm_ends_kernels_and_leaves_the_run_marked(workspace, sleeping):
+    runner, kernel = sleeping
+    runner.send_signal(signal.SIGTERM)
+    runner.communicate(timeout=60)
+    assert runner.returncode == -signal.SIGTERM
+    assert not alive(kernel)
+    record = only_run(workspace)
+    assert (record.status, record.reason) == ("KILLED", "terminated")
+    assert [item.status for item in record.steps] == ["KILLED"]
+    assert workspace.tracking.client.get_run(record.run_id).info.status == "KILLED"
+    assert workspace.tracking.client.get_run(record.steps[0].run_id).info.status == "KILLED"
+
+
+def test_when_mlflow_is_lost_the_run_is_marked_all_the_same(workspace, notebook, monkeypatch):
+    def lost(*_):
+        raise TrackingUnavailable("MLflow does not answer")
+
+    monkeypatch.setattr(tracked, "end_step", lost)
+    monkeypatch.setattr(tracked, "end", lost)
+    with pytest.raises(TrackingUnavailable):
+        run_pipeline(notebook("a", "1"), workspace=workspace)
+    record = only_run(workspace)
+    assert record.status == "CRASHED"
+    assert "MLflow does not answer" in record.reason
+    assert "RUNNING" not in {item.status for item in record.steps}
+
+
+def test_the_tracked_runs_of_a_killed_runner_are_not_listed_as_running(workspace, sleeping):
+    runner, kernel = sleeping
+    assert {run.status for run in mlops.runs(workspace=workspace)} == {"RUNNING"}
+    runner.kill()
+    runner.wait()
+    wait_for(lambda: not alive(kernel))
+    assert {run.status for run in mlops.runs(workspace=workspace)} == {"KILLED"}
+
+
 def test_a_killed_runner_takes_its_kernel_along_and_its_run_is_found_crashed(workspace, sleeping):
     runner, kernel = sleeping
     executed = folders(workspace)[0] / "01-sleeps.ipynb"
@@ -323,6 +361,7 @@ def test_a_killed_runner_takes_its_kernel_along_and_its_run_is_found_crashed(wor
     assert history.mark_crashed(workspace) == [record.id]
     record = only_run(workspace)
     assert (record.status, record.steps[0].status) == ("CRASHED", "CRASHED")
+    assert record.steps[0].seconds > 0
 
 
 def test_a_run_that_does_not_exist_is_not_found(workspace):
