@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from mlops_magics.deployment import checks, plan
 from mlops_magics.deployment.checks import Progress
-from mlops_magics.deployment.endpoints import Endpoint, check_name, endpoint
+from mlops_magics.deployment.endpoints import Endpoint, check_name, endpoint, refuse_foreign
 from mlops_magics.errors import DeployConflict, DeployFailed, InvalidArgument, MlopsError
 from mlops_magics.serving import server
 from mlops_magics.serving.validation import Schema
 from mlops_magics.store import ledger, models, tables
-from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
@@ -89,6 +87,26 @@ def deploy(
     package = models.fetch(workspace, ref)
     manifest = json.loads((package / "mlops" / "manifest.json").read_bytes())
     Schema.from_signature(manifest.get("signature"))  # refused here, not by a server
+    with plan.deploying(workspace, name):
+        _deploy(workspace, ref, package, name, count, latency_budget, log, report)
+    plan.await_applied(workspace, plan.project(workspace))
+    return _endpoint(workspace, name)
+
+
+_endpoint = endpoint  # the verb's parameter has the same name
+
+
+def _deploy(
+    workspace: Workspace,
+    ref: ModelRef,
+    package: Path,
+    name: str,
+    count: int,
+    latency_budget: float | None,
+    log: str,
+    report: Progress,
+) -> None:
+    """Bring a revision up, hold it to the checks, and give it the traffic."""
     report(0, None, "starting the server")
     plan.project(workspace)
     server.start(workspace)
@@ -112,11 +130,6 @@ def deploy(
                 f"{ref} was not deployed to {name!r}: {exc.message}", hint=exc.hint
             ) from exc
         raise
-    plan.await_applied(workspace, plan.project(workspace))
-    return _endpoint(workspace, name)
-
-
-_endpoint = endpoint  # the verb's parameter has the same name
 
 
 def _claim(
@@ -125,65 +138,46 @@ def _claim(
     """Enter a revision as STARTING; return its id and the endpoint's generation."""
     now = time.time()
     revisions, named = tables.revisions, tables.endpoints
-    try:
-        with workspace.database.begin() as connection:
-            connection.execute(
-                workspace.database.insert_or_ignore(named).values(
-                    name=name, generation=0, traffic=[], settings={}, created=now, updated=now
-                )
+    with workspace.database.begin() as connection:
+        connection.execute(
+            workspace.database.insert_or_ignore(named).values(
+                name=name, generation=0, traffic=[], settings={}, created=now, updated=now
             )
-            generation = connection.execute(
-                sa.select(named.c.generation).where(named.c.name == name).with_for_update()
-            ).scalar_one()
-            starting = connection.execute(
-                sa.select(revisions)
-                .where(revisions.c.endpoint == name)
-                .where(revisions.c.status == "STARTING")
-            ).all()
-            for row in starting:
-                _yield_or_bury(connection, row, now)
-            last = connection.execute(
-                sa.select(sa.func.max(revisions.c.number)).where(revisions.c.endpoint == name)
-            ).scalar()
-            inserted = connection.execute(
-                sa.insert(revisions).values(
-                    endpoint=name,
-                    number=(last or 0) + 1,
-                    model=ref.name,
-                    version=ref.version or ref.model_id,
-                    run_id=ref.run_id or None,
-                    package=str(package),
-                    digest=package.name,
-                    workers=workers,
-                    status="STARTING",
-                    deployer=Identity.of().to_dict(),
-                    created=now,
-                    updated=now,
-                )
+        )
+        row = connection.execute(
+            sa.select(named).where(named.c.name == name).with_for_update()
+        ).one()
+        starting = sa.select(revisions.c.id).where(
+            revisions.c.endpoint == name, revisions.c.status == "STARTING"
+        )
+        if row.traffic or connection.execute(starting).first():
+            refuse_foreign(workspace, row)  # one that is out of service is anybody's to take
+        connection.execute(
+            sa.update(named)
+            .where(named.c.name == name)
+            .values(workspace=workspace.id, place=workspace.place)
+        )
+        plan.bury(connection, name)
+        last = connection.execute(
+            sa.select(sa.func.max(revisions.c.number)).where(revisions.c.endpoint == name)
+        ).scalar()
+        inserted = connection.execute(
+            sa.insert(revisions).values(
+                endpoint=name,
+                number=(last or 0) + 1,
+                model=ref.name,
+                version=ref.version or ref.model_id,
+                run_id=ref.run_id or None,
+                package=str(package),
+                digest=package.name,
+                workers=workers,
+                status="STARTING",
+                created=now,
+                updated=now,
             )
-            assert inserted.inserted_primary_key is not None
-            return int(inserted.inserted_primary_key[0]), int(generation)
-    except IntegrityError as exc:
-        raise _conflict(name) from exc
-
-
-def _yield_or_bury(connection: Connection, row: Any, now: float) -> None:
-    """Give way to a deployer that lives; clean up after one that died."""
-    deployer = Identity.from_dict(row.deployer)
-    if deployer.alive():
-        raise _conflict(row.endpoint, f", by process {deployer.pid}")
-    connection.execute(
-        sa.update(tables.revisions)
-        .where(tables.revisions.c.id == row.id)
-        .values(status="FAILED", reason="the deploying process ended", updated=now)
-    )
-
-
-def _conflict(name: str, who: str = "") -> DeployConflict:
-    return DeployConflict(
-        f"another deployment to {name!r} is under way{who}",
-        hint=f"wait for it, then see: mlops endpoints {name}",
-    )
+        )
+        assert inserted.inserted_primary_key is not None
+        return int(inserted.inserted_primary_key[0]), int(row.generation)
 
 
 def _take_traffic(

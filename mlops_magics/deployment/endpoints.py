@@ -15,7 +15,13 @@ import sqlalchemy as sa
 
 from mlops_magics.cards import Badge, Card, Code, Grid, Time
 from mlops_magics.deployment import plan
-from mlops_magics.errors import EndpointNotFound, InvalidArgument, ServerNotRunning, UnknownName
+from mlops_magics.errors import (
+    DeployConflict,
+    EndpointNotFound,
+    InvalidArgument,
+    ServerNotRunning,
+    UnknownName,
+)
 from mlops_magics.records import Record, Table
 from mlops_magics.serving import server
 from mlops_magics.store import ledger, tables
@@ -49,7 +55,8 @@ class Endpoint(Record):
         Its name, and where to POST rows; the URL is None while the server does not run.
     state : str
         ``serving``, ``degraded`` (fewer workers than planned), ``down``, ``starting``,
-        ``failed`` (its first deployment), ``undeployed``.
+        ``failed`` (its first deployment), ``undeployed``; ``elsewhere`` when another workspace
+        with the same database runs it.
     model, version, revision : str, str, int
         What it serves; None without traffic.
     traffic : list of dict
@@ -115,7 +122,7 @@ class Endpoint(Record):
 
 @dataclass(frozen=True)
 class Endpoints(Table):
-    """All endpoints of a workspace."""
+    """All endpoints of a workspace's database."""
 
     def empty(self) -> str:
         """Say how to make the first."""
@@ -169,7 +176,7 @@ def endpoints(name: str | None = None, *, workspace: Workspace | None = None) ->
         with contextlib.suppress(ServerNotRunning):  # then all of them are shown as down
             live = server.state(workspace)["revisions"]
     records = [
-        _record(row, [one for one in found if one.endpoint == row.name], running, live)
+        _record(workspace, row, [one for one in found if one.endpoint == row.name], running, live)
         for row in named
         if name is None or row.name == name
     ]
@@ -198,16 +205,19 @@ def undeploy(endpoint: str, *, workspace: Workspace | None = None) -> Endpoint:
     ------
     EndpointNotFound
         There is none of that name.
+    DeployConflict
+        Another workspace runs it.
     """
     workspace = resolve(workspace)
     now = time.time()
     with workspace.database.begin() as connection:
         row = connection.execute(
-            sa.select(tables.endpoints).where(tables.endpoints.c.name == endpoint)
+            sa.select(tables.endpoints).where(tables.endpoints.c.name == endpoint).with_for_update()
         ).first()
         if row is None:
             known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
             raise not_found(endpoint, known)
+        refuse_foreign(workspace, row)
         connection.execute(
             sa.update(tables.revisions)
             .where(tables.revisions.c.endpoint == endpoint)
@@ -249,6 +259,26 @@ def check_name(name: str) -> str:
     return name
 
 
+def refuse_foreign(workspace: Workspace, row: Any) -> None:
+    """Refuse to change an endpoint that another workspace's server runs.
+
+    Raises
+    ------
+    DeployConflict
+        With the place of that workspace.
+    """
+    if is_foreign(workspace, row):
+        raise DeployConflict(
+            f"endpoint {row.name!r} is run by another workspace: {row.place}",
+            hint="change it there, or deploy under another name: --endpoint NAME",
+        )
+
+
+def is_foreign(workspace: Workspace, row: Any) -> bool:
+    """Tell whether an endpoint of the database is another workspace's."""
+    return row.workspace is not None and row.workspace != workspace.id
+
+
 def not_found(name: str, known: Any) -> EndpointNotFound:
     """Return the error for an unknown name, with the nearest known one."""
     unknown = UnknownName("endpoint", name, known, hint="see them: mlops endpoints")
@@ -256,8 +286,14 @@ def not_found(name: str, known: Any) -> EndpointNotFound:
 
 
 def _record(
-    row: Any, found: list[Any], running: server.Server | None, live: Mapping[str, Any]
+    workspace: Workspace,
+    row: Any,
+    found: list[Any],
+    running: server.Server | None,
+    live: Mapping[str, Any],
 ) -> Endpoint:
+    elsewhere = is_foreign(workspace, row)
+    running = None if elsewhere else running
     revisions = [
         {
             "id": one.id,
@@ -282,7 +318,7 @@ def _record(
     return Endpoint(
         name=row.name,
         url=url,
-        state=_state(traffic, by_id, revisions),
+        state="elsewhere" if elsewhere and traffic else _state(traffic, by_id, revisions),
         model=main.get("model"),
         version=main.get("version"),
         revision=main.get("number"),

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 import sqlalchemy as sa
 
-from mlops_magics.errors import DeployError, ServerNotRunning
+from mlops_magics.errors import DeployConflict, DeployError, LockTimeout, ServerNotRunning
 from mlops_magics.serving import server
 from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision, Share
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["LIVE", "await_applied", "project"]
+__all__ = ["LIVE", "await_applied", "bury", "deploying", "project"]
 
 LIVE = ("STARTING", "SERVING", "WARM")
 """Revisions whose workers run."""
 
 
 def project(workspace: Workspace) -> int:
-    """Write the plan anew from the database; return its generation.
+    """Bring the plan to what the database says of this workspace; return its generation.
 
-    The lock is held over reading and writing, so that an older picture never replaces a newer.
+    The lock is held over reading and writing, so that an older picture never replaces a newer. The
+    agent calls it too, so that what a killed process has left half done is completed.
     """
     folder = ServerFolder.of(workspace)
+    _bury(workspace)
+    revisions, endpoints = tables.revisions, tables.endpoints
     with workspace.lock("plan", timeout=30):
         with workspace.database.read() as connection:
-            live = connection.execute(
-                sa.select(tables.revisions).where(tables.revisions.c.status.in_(LIVE))
+            named = connection.execute(
+                sa.select(endpoints).where(endpoints.c.workspace == workspace.id)
             ).all()
-            named = connection.execute(sa.select(tables.endpoints)).all()
+            live = connection.execute(
+                sa.select(revisions)
+                .where(revisions.c.status.in_(LIVE))
+                .where(revisions.c.endpoint.in_([row.name for row in named]))
+            ).all()
+        before = Plan.read(folder.plan)
         plan = Plan(
-            generation=Plan.read(folder.plan).generation + 1,
+            generation=before.generation,
             revisions={
                 str(row.id): PlannedRevision(
                     id=row.id,
@@ -57,8 +70,66 @@ def project(workspace: Workspace) -> int:
                 if row.traffic
             },
         )
-        plan.write(folder.plan)
+        if plan != before:
+            plan = msgspec.structs.replace(plan, generation=before.generation + 1)
+            plan.write(folder.plan)
     return plan.generation
+
+
+@contextlib.contextmanager
+def deploying(workspace: Workspace, endpoint: str) -> Iterator[None]:
+    """Hold an endpoint against other deployments, until this one or its process ends.
+
+    Raises
+    ------
+    DeployConflict
+        Another deployment to it is under way.
+    """
+    with contextlib.ExitStack() as stack:
+        name = _lock_name(endpoint)
+        try:
+            # not refused at once: whoever cleans up holds it for a moment
+            stack.enter_context(workspace.lock(name, timeout=0.2))
+        except LockTimeout as exc:
+            raise DeployConflict(
+                f"another deployment to {endpoint!r} is under way, by {workspace.holder(name)}",
+                hint=f"wait for it, then see: mlops endpoints {endpoint}",
+            ) from exc
+        yield
+
+
+def _lock_name(endpoint: str) -> str:
+    return f"deploy-{endpoint}"
+
+
+def bury(connection: Connection, endpoint: str) -> None:
+    """Mark revisions FAILED that were being deployed; the caller holds the deployment's lock."""
+    connection.execute(
+        sa.update(tables.revisions)
+        .where(tables.revisions.c.endpoint == endpoint)
+        .where(tables.revisions.c.status == "STARTING")
+        .values(status="FAILED", reason="the deploying process ended", updated=time.time())
+    )
+
+
+def _bury(workspace: Workspace) -> None:
+    """Clean up after deployments whose process has ended."""
+    revisions, endpoints = tables.revisions, tables.endpoints
+    with workspace.database.read() as connection:
+        starting = connection.execute(
+            sa.select(revisions.c.endpoint)
+            .distinct()
+            .join(endpoints, endpoints.c.name == revisions.c.endpoint)
+            .where(revisions.c.status == "STARTING", endpoints.c.workspace == workspace.id)
+        ).scalars()
+        names = list(starting)
+    for name in names:
+        with (
+            contextlib.suppress(LockTimeout),  # it is under way
+            workspace.lock(_lock_name(name), timeout=0),
+            workspace.database.begin() as connection,
+        ):
+            bury(connection, name)
 
 
 def await_applied(workspace: Workspace, generation: int, timeout: float = 15.0) -> None:

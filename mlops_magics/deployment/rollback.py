@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from mlops_magics.deployment import checks, plan
 from mlops_magics.deployment.deploy import flip
-from mlops_magics.deployment.endpoints import Endpoint, endpoint, not_found
+from mlops_magics.deployment.endpoints import Endpoint, endpoint, not_found, refuse_foreign
 from mlops_magics.errors import DeployError
 from mlops_magics.serving import server
 from mlops_magics.store import ledger, tables
@@ -42,6 +42,8 @@ def rollback(
         There is no such endpoint, model or alias.
     DeployError
         There is no revision to go back to.
+    DeployConflict
+        Another workspace runs the endpoint, or it was changed meanwhile.
     """
     workspace = resolve(workspace)
     if "@" in name:
@@ -75,6 +77,7 @@ def _previous(workspace: Workspace, name: str) -> tuple[Any, Any]:
         if row is None:
             known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
             raise not_found(name, known)
+        refuse_foreign(workspace, row)
         previous = connection.execute(
             sa.select(tables.revisions)
             .where(tables.revisions.c.endpoint == name)

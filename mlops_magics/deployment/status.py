@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from mlops_magics import registry
 from mlops_magics.cards import Badge, Card, Code, Grid
+from mlops_magics.deployment.endpoints import is_foreign
 from mlops_magics.errors import MlopsError
 from mlops_magics.records import Record
 from mlops_magics.serving import server
@@ -248,7 +249,8 @@ def _endpoints(workspace: Workspace) -> dict[str, str]:
                 row.id: f"{row.model}/{row.version}"
                 for row in connection.execute(sa.select(tables.revisions))
             }
-            endpoints = connection.execute(sa.select(tables.endpoints)).all()
+            named = connection.execute(sa.select(tables.endpoints)).all()
+            endpoints = [row for row in named if not is_foreign(workspace, row)]
     except MlopsError:
         return {}  # the database itself is reported as a part of its own
     serving = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +25,7 @@ def folder(workspace: Workspace) -> Path:
 
 def key(workspace: Workspace, segment: Path) -> str:
     """Name a segment in the database, which several workspaces may share."""
-    place = hashlib.sha256(str(workspace.path).encode()).hexdigest()[:12]
-    return f"{place}/{segment.name}"
+    return f"{workspace.id}/{segment.name}"
 
 
 def unloaded(workspace: Workspace) -> int:

@@ -76,6 +76,9 @@ endpoints = Table(
     Column("generation", Integer, nullable=False, default=0),
     Column("traffic", JSON, nullable=False, default=list),  # [{revision, variant, percent}]
     Column("settings", JSON, nullable=False, default=dict),
+    # the workspace whose server runs it, by its id, and where that is
+    Column("workspace", String(32)),
+    Column("place", Text),
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
 )
@@ -97,7 +100,6 @@ revisions = Table(
     # STARTING, SERVING, WARM, RETIRED, FAILED
     Column("status", String(16), nullable=False),
     Column("reason", Text),
-    Column("deployer", JSON),  # identity of the process that deploys; a dead one is cleaned up
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
     UniqueConstraint("endpoint", "number"),

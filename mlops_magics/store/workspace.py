@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import getpass
 import os
+import platform
 import secrets
 import tempfile
 import time
@@ -137,6 +138,20 @@ class Workspace:
             return path.read_text("ascii").strip()
 
     @cached_property
+    def id(self) -> str:
+        """What tells this workspace from others that share its database; made on first use."""
+        path = self.path / "id"
+        with self.lock("id"):
+            if not path.is_file():
+                write_atomic(path, secrets.token_hex(8).encode() + b"\n")
+            return path.read_text("ascii").strip()
+
+    @property
+    def place(self) -> str:
+        """Where this workspace is, for people: host and path."""
+        return f"{platform.node()}:{self.path}"
+
+    @cached_property
     def database(self) -> Database:
         """The database, at its newest schema."""
         from mlops_magics.store.database import Database
@@ -180,7 +195,7 @@ class Workspace:
         LockTimeout
             Another process holds it for longer.
         """
-        path = self.directory("locks") / f"{name}.lock"
+        path = self._lock_file(name)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             end = time.monotonic() + timeout
@@ -191,13 +206,23 @@ class Workspace:
                 except BlockingIOError:
                     if time.monotonic() >= end:
                         raise LockTimeout(
-                            f"the lock {name!r} is held by another process for over {timeout:g} s",
-                            hint="wait for it, or see who: mlops doctor",
+                            f"the lock {name!r} is held by {self.holder(name)} "
+                            f"for over {timeout:g} s",
+                            hint="wait for it, or see what is wrong: mlops doctor",
                         ) from None
                     time.sleep(0.02)
+            os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)
             yield
         finally:
             os.close(descriptor)
+
+    def holder(self, name: str) -> str:
+        """Say who holds a lock, or held it last."""
+        pid = self._lock_file(name).read_text("ascii").strip()
+        return f"process {pid}" if pid else "another process"
+
+    def _lock_file(self, name: str) -> Path:
+        return self.directory("locks") / f"{name}.lock"
 
 
 def resolve(workspace: Workspace | None) -> Workspace:

@@ -1,21 +1,24 @@
 """Deployments on real processes: what passes serves, what fails changes nothing."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from collections import Counter
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
 import mlops_magics as mlops
+from mlops_magics.deployment import plan
 from mlops_magics.serving import server
 from mlops_magics.settings import Settings
 from mlops_magics.store import tables
-from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import Workspace
 
 
@@ -94,7 +97,6 @@ def test_of_two_deployments_at_once_one_gets_a_conflict(workspace, packaged):
 
 def test_a_deployer_that_died_is_cleaned_up_after(workspace, packaged):
     package = packaged("double")
-    dead = Identity(os.getpid(), 1.0, Identity.of().boot)
     with workspace.database.begin() as connection:
         connection.execute(
             sa.insert(tables.endpoints).values(name="e", created=0, updated=0, settings={})
@@ -108,7 +110,6 @@ def test_a_deployer_that_died_is_cleaned_up_after(workspace, packaged):
                 package=str(package.path),
                 digest=package.digest,
                 status="STARTING",
-                deployer=dead.to_dict(),
                 created=0,
                 updated=0,
             )
@@ -116,6 +117,39 @@ def test_a_deployer_that_died_is_cleaned_up_after(workspace, packaged):
     assert mlops.deploy(package, "e", workspace=workspace).revision == 2
     reasons = [one["reason"] for one in mlops.endpoints("e", workspace=workspace)[0].revisions]
     assert reasons == [None, "the deploying process ended"]
+
+
+@pytest.mark.parametrize("moment", ["await_workers", "await_applied"])
+def test_a_deployer_that_is_killed_leaves_the_old_state_or_the_new_one(workspace, packaged, moment):
+    """Killed before the traffic moves the old one serves, killed after it the new one."""
+    mlops.deploy(packaged("double"), "e", workspace=workspace)
+    script = (
+        "import sys, os, mlops_magics as mlops\n"
+        "from mlops_magics.deployment import checks, plan\n"
+        "kill = lambda *_: os.kill(os.getpid(), 9)\n"
+        "if sys.argv[2] == 'await_workers':\n"
+        "    checks.await_workers = kill\n"
+        "else:\n"
+        "    calls, project = [], plan.project\n"
+        "    plan.project = lambda w: (calls.append(w), len(calls) == 3 and kill(), project(w))[2]\n"
+        "mlops.deploy(sys.argv[1], 'e')\n"
+    )
+    command = [sys.executable, "-c", script, packaged("triple").uri, moment]
+    assert subprocess.run(command, cwd=workspace.root).returncode == -signal.SIGKILL
+    wanted = {
+        "await_workers": (3.0, {"SERVING": 1, "FAILED": 1}, {"r1-0"}),
+        "await_applied": (4.5, {"SERVING": 1, "WARM": 1}, {"r1-0", "r2-0"}),
+    }[moment]
+
+    def found():
+        revisions = mlops.endpoints("e", workspace=workspace)[0].revisions
+        workers = {name for name in server.processes(workspace) if name.startswith("r")}
+        return answer(workspace), Counter(one["status"] for one in revisions), workers
+
+    end = time.monotonic() + 30
+    while found() != wanted and time.monotonic() < end:
+        time.sleep(0.2)
+    assert found() == wanted
 
 
 def test_serving_outlives_the_process_that_deployed(workspace, packaged):
@@ -168,6 +202,39 @@ def test_what_cannot_be_deployed_is_refused_before_anything_starts(workspace):
     with pytest.raises(mlops.EndpointNotFound):
         mlops.rollback("none", workspace=workspace)
     assert server.find(workspace) is None
+
+
+def test_two_workspaces_share_a_database_and_each_runs_its_own_endpoints(
+    workspace, packaged, postgresql, tmp_path
+):
+    ours = Workspace(workspace.root, settings=Settings.load(database_url=postgresql))
+    (tmp_path / "theirs").mkdir()
+    created = Workspace.create(tmp_path / "theirs")
+    theirs = Workspace(created.root, settings=Settings.load(database_url=postgresql))
+    mlops.deploy(packaged("double"), "ours", workspace=ours)
+    try:
+        assert plan.project(theirs) == 0
+        listed = {one.name: one for one in mlops.endpoints(workspace=theirs)}
+        assert (listed["ours"].state, listed["ours"].url) == ("elsewhere", None)
+        for act in (mlops.undeploy, mlops.rollback):
+            with pytest.raises(mlops.DeployConflict, match=re.escape(str(workspace.path))):
+                act("ours", workspace=theirs)
+        assert answer(ours, "ours") == 3.0
+        mlops.undeploy("ours", workspace=ours)
+        with ours.database.begin() as connection:
+            connection.execute(
+                sa.update(tables.endpoints)
+                .where(tables.endpoints.c.name == "ours")
+                .values(workspace=theirs.id, traffic=[{"revision": 1}])
+            )
+        with pytest.raises(mlops.DeployConflict, match="run by another workspace"):
+            mlops.deploy(packaged("triple"), "ours", workspace=ours)
+    finally:
+        mlops.stop(workspace=ours)
+        with ours.database.begin() as connection:
+            connection.execute(sa.delete(tables.endpoints).where(tables.endpoints.c.name == "ours"))
+        ours.database.close()
+        theirs.database.close()
 
 
 def test_deployments_are_kept_in_a_team_s_postgresql(workspace, packaged, postgresql):

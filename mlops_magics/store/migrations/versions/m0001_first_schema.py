@@ -54,6 +54,8 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("traffic", sa.JSON(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("workspace", sa.String(length=32), nullable=True),
+        sa.Column("place", sa.Text(), nullable=True),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("updated", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_endpoints")),
@@ -178,7 +180,6 @@ def upgrade() -> None:
         sa.Column("workers", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("deployer", sa.JSON(), nullable=True),
         sa.Column("created", sa.Float(), nullable=False),
         sa.Column("updated", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
