@@ -1,4 +1,7 @@
-"""The agent: loads the server's log into the inference table and folds it into windows.
+"""The agent: what the server does beside serving.
+
+It loads the server's log into the inference table, folds it into windows, and marks pipeline runs
+whose process was killed.
 
 ``python -m mlops_magics.pipelines.agent WORKSPACE``, started and restarted by the supervisor. A
 spool segment's offset moves in the transaction that writes its rows, so each line is loaded exactly
@@ -10,6 +13,7 @@ It also keeps the server's plan at what the database says, whoever was killed wh
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -27,6 +31,7 @@ from mlops_magics.deployment import plan
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
 from mlops_magics.monitoring.references import References
+from mlops_magics.pipelines import history
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
 
@@ -41,6 +46,7 @@ POLL_SECONDS = 0.2
 RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 4 * 1024 * 1024
 LONGEST_WAIT = 5.0
+WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
 # MlopsError and tried again
@@ -68,6 +74,7 @@ class Agent:
         self._references = References()
         self._stop = threading.Event()
         self._reconcile_at = 0.0
+        self._watched = -math.inf
 
     def stop(self) -> None:
         """Ask `run` to load what is there and return."""
@@ -81,6 +88,7 @@ class Agent:
             try:
                 self._reconcile()
                 loaded = self.load()
+                self.watch()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
                 failing, wait = True, min(LONGEST_WAIT, wait * 2)
                 reason = str(exc).splitlines()[0]
@@ -118,6 +126,14 @@ class Agent:
             if segment in closed:
                 self._forget(segment)
         return count
+
+    def watch(self) -> None:
+        """Mark pipeline runs whose process was killed; does nothing if it looked just now."""
+        if time.monotonic() - self._watched < WATCH_SECONDS:
+            return
+        self._watched = time.monotonic()
+        for run in history.mark_crashed(self.workspace):
+            logger.warning("pipeline run %s is marked CRASHED: its process is gone", run)
 
     def _load_some(self, segment: Path) -> int:
         """Load the next lines of a segment in one transaction; return how many lines they are."""

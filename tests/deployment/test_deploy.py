@@ -130,8 +130,8 @@ def test_a_deployer_that_is_killed_leaves_the_old_state_or_the_new_one(workspace
         "if sys.argv[2] == 'await_workers':\n"
         "    checks.await_workers = kill\n"
         "else:\n"
-        "    calls, project = [], plan.project\n"
-        "    plan.project = lambda w: (calls.append(w), len(calls) == 3 and kill(), project(w))[2]\n"
+        "    calls, real = [], plan.project\n"
+        "    plan.project = lambda w: (calls.append(w), len(calls) == 3 and kill(), real(w))[2]\n"
         "mlops.deploy(sys.argv[1], 'e')\n"
     )
     command = [sys.executable, "-c", script, packaged("triple").uri, moment]
