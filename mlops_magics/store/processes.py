@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,9 +22,10 @@ class Identity:
     pid : int
         Process id.
     started : float
-        Its start, seconds since 1970, as the kernel counts it.
-    boot : float
-        Start of the machine, whole seconds; another boot has other processes.
+        Its start, seconds since the machine's: the wall clock may be set meanwhile.
+    boot : str
+        Linux's boot id, elsewhere the second of the machine's start; another boot has other
+        processes.
 
     Examples
     --------
@@ -33,7 +35,7 @@ class Identity:
 
     pid: int
     started: float
-    boot: float
+    boot: str
 
     @classmethod
     def of(cls, pid: int | None = None) -> Identity:
@@ -45,12 +47,12 @@ class Identity:
             There is none of that pid.
         """
         process = psutil.Process(pid if pid is not None else os.getpid())
-        return cls(process.pid, round(process.create_time(), 2), float(int(psutil.boot_time())))
+        return cls(process.pid, _started(process), _boot())
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Identity:
         """Read what :meth:`to_dict` wrote."""
-        return cls(int(value["pid"]), float(value["started"]), float(value["boot"]))
+        return cls(int(value["pid"]), float(value["started"]), str(value["boot"]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON value."""
@@ -58,14 +60,14 @@ class Identity:
 
     def alive(self) -> bool:
         """Whether that very process still runs (a zombie does not)."""
-        # the wall clock may be set while the machine runs: a second or two of tolerance
-        if abs(self.boot - int(psutil.boot_time())) > 2:
+        if not _same_boot(self.boot, _boot()):
             return False
         try:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
-            return abs(process.create_time() - self.started) < 2.5
+            # the kernel tells the machine's start in whole seconds
+            return abs(_started(process) - self.started) < 2.5
         except psutil.NoSuchProcess:
             return False
 
@@ -78,3 +80,20 @@ class Identity:
         except ProcessLookupError:
             return False
         return True
+
+
+def _started(process: psutil.Process) -> float:
+    return round(process.create_time() - psutil.boot_time(), 2)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return str(int(psutil.boot_time()))
+
+
+def _same_boot(one: str, other: str) -> bool:
+    if one.isdigit() and other.isdigit():
+        return abs(int(one) - int(other)) <= 2  # a wall clock that is trimmed moves it a little
+    return one == other

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from mlops_magics.errors import InvalidArgument, InvalidSetting, LockTimeout, WorkspaceNotFound
@@ -112,5 +113,15 @@ def test_an_identity_is_not_its_pid():
     reused = Identity(child.pid, identity.started - 100, identity.boot)
     assert not reused.alive()
     assert not reused.signal(9)
+    assert not Identity(child.pid, identity.started, "another boot").alive()
     child.communicate(b"\n")
     assert not identity.alive()
+
+
+def test_an_identity_holds_when_the_wall_clock_is_set(monkeypatch):
+    identity = Identity.of()
+    started, boot = psutil.Process().create_time(), psutil.boot_time()
+    # the kernel tells both moments by the wall clock of now
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: started + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
+    assert identity.alive()
