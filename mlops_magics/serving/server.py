@@ -31,6 +31,7 @@ __all__ = ["Server", "find", "processes", "start", "stop"]
 
 _START_SECONDS = 30.0
 _BACKLOG = 2048
+_NAMED = ("supervisor", "gateway", "agent")
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,7 @@ def find(workspace: Workspace) -> Server | None:
     found = read_json(workspace.path / "server" / "server.json")
     if found is None:
         return None
-    identities = {}
-    for name in ("supervisor", "gateway", "agent"):
-        value = found.get(name)
-        identity = Identity.from_dict(value) if value else None
-        identities[name] = identity if identity is not None and identity.alive() else None
+    identities = {name: _living(found.get(name)) for name in _NAMED}
     if identities["supervisor"] is None and identities["gateway"] is None:
         return None
     return Server(
@@ -79,6 +76,11 @@ def find(workspace: Workspace) -> Server | None:
         started=float(found["started"]),
         **identities,
     )
+
+
+def _living(value: dict[str, Any] | None) -> Identity | None:
+    identity = Identity.from_dict(value) if value else None
+    return identity if identity is not None and identity.alive() else None
 
 
 def require(workspace: Workspace) -> Server:
@@ -118,7 +120,6 @@ def start(workspace: Workspace) -> Server:
         if found is not None:
             process = _launch(workspace, folder, None)
         else:
-            folder.server.unlink(missing_ok=True)
             with _listener(workspace, folder) as listener:
                 process = _launch(workspace, folder, listener)
         return _await_start(workspace, folder, process)
@@ -148,19 +149,13 @@ def stop(workspace: Workspace, timeout: float = 60.0) -> int:
 
 def processes(workspace: Workspace) -> dict[str, Identity]:
     """Return all living processes of the server by name: ``supervisor``, ``r7-0`` and so on."""
-    server = find(workspace)
-    found: dict[str, Identity] = {}
-    for name in ("supervisor", "gateway", "agent"):
-        identity = getattr(server, name) if server else None
-        if identity is not None:
-            found[name] = identity
-    for path in sorted((workspace.path / "server" / "workers").glob("*.json")):
-        state = read_json(path) or {}
-        if state.get("identity"):
-            identity = Identity.from_dict(state["identity"])
-            if identity.alive():
-                found[path.stem] = identity
-    return found
+    folder = workspace.path / "server"
+    # read as it stands: of a server whose supervisor and gateway were killed the rest may live
+    recorded = read_json(folder / "server.json") or {}
+    identities = {name: _living(recorded.get(name)) for name in _NAMED}
+    for path in sorted((folder / "workers").glob("*.json")):
+        identities[path.stem] = _living((read_json(path) or {}).get("identity"))
+    return {name: identity for name, identity in identities.items() if identity is not None}
 
 
 @contextlib.contextmanager
@@ -189,11 +184,21 @@ def connect(workspace: Workspace, timeout: float = 30.0) -> Iterator[httpx.Clien
 
 
 def state(workspace: Workspace) -> dict[str, Any]:
-    """Ask the gateway what it serves."""
+    """Ask the gateway what it serves.
+
+    Raises
+    ------
+    ServerNotRunning, ServerError
+        It does not answer, or not with its state.
+    """
     with connect(workspace, timeout=5.0) as client:
         response = client.get("/control/state")
-        response.raise_for_status()
-        return dict(response.json())
+    if response.status_code != 200:
+        raise ServerError(
+            f"the server answered {response.status_code} when asked for its state",
+            hint="see why: mlops doctor",
+        )
+    return dict(response.json())
 
 
 @contextlib.contextmanager

@@ -166,7 +166,12 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._adopt()
         while not self._ending:
-            self._tick()
+            try:
+                self._tick()
+            except OSError as exc:
+                # no space for a state file, no process to be had: tried again
+                _log.error("cannot supervise just now: %s", exc)
+                time.sleep(_GRACE)
             time.sleep(_TICK)
         self._drain()
 
@@ -178,9 +183,13 @@ class Supervisor:
         for child in (self.gateway, self.agent):
             _adopt(child, before.get(child.name))
         self._follow_plan()
-        for (revision, index), child in self.workers.items():
-            state = self.folder.state(revision, index) or {}
-            _adopt(child, state.get("identity"))
+        wanted = {child.name: child for child in self.workers.values()}
+        for path in self.folder.workers.glob("*.json"):
+            child = wanted.get(path.stem) or Child(path.stem, [])
+            _adopt(child, (read_json(path) or {}).get("identity"))
+            if path.stem not in wanted:
+                # it was on its way out
+                self._leaving.append((child, time.monotonic()))
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -194,6 +203,7 @@ class Supervisor:
             child, since = entry
             if not child.running():
                 self._leaving.remove(entry)
+                (self.folder.workers / f"{child.name}.json").unlink(missing_ok=True)
             elif now - since > _KILL_AFTER:
                 child.signal(signal.SIGKILL)
             elif now - since > _GRACE:
@@ -251,7 +261,6 @@ class Supervisor:
             child = self.workers.pop(key)
             # the gateway lets go of it first
             self._leaving.append((child, time.monotonic()))
-            self.folder.state_file(*key).unlink(missing_ok=True)
         for key, revision in wanted.items():
             if key not in self.workers:
                 self.workers[key] = _worker(self.workspace, revision, key[1])
@@ -279,8 +288,8 @@ class Supervisor:
         self._finish([self.gateway])
         self._finish([*self.workers.values(), *(child for child, _ in self._leaving)])
         self._finish([self.agent])
-        for key in self.workers:
-            self.folder.state_file(*key).unlink(missing_ok=True)
+        for path in self.folder.workers.glob("*.json"):
+            path.unlink(missing_ok=True)
         self.folder.server.unlink(missing_ok=True)
         _log.info("ended")
 

@@ -179,6 +179,24 @@ def test_stop_leaves_no_process_and_the_next_deployment_brings_all_back(workspac
     assert mlops.endpoints("e", workspace=workspace)[0].revisions[0]["status"] == "SERVING"
 
 
+def test_what_a_killed_server_has_left_is_adopted_and_stopped(workspace, packaged):
+    mlops.deploy(packaged("double"), "e", workspace=workspace)
+    left = server.processes(workspace)
+    for name in ("supervisor", "gateway"):
+        os.kill(left[name].pid, signal.SIGKILL)
+    while left["supervisor"].alive() or left["gateway"].alive():
+        time.sleep(0.02)
+    assert set(server.processes(workspace)) == {"agent", "r1-0"}
+    server.start(workspace)
+    assert server.processes(workspace)["agent"] == left["agent"]
+    assert server.processes(workspace)["r1-0"] == left["r1-0"]
+    for name in ("supervisor", "gateway"):
+        os.kill(server.processes(workspace)[name].pid, signal.SIGKILL)
+    assert mlops.stop(workspace=workspace).processes >= 2
+    assert not left["agent"].alive()
+    assert not left["r1-0"].alive()
+
+
 def test_a_taken_port_is_told_with_its_owner_and_nothing_is_half_registered(workspace, packaged):
     package = packaged("double")
     with socket.socket() as other:
