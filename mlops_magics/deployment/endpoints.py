@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -64,6 +66,8 @@ class Endpoint(Record):
     revisions : list of dict
         Newest first: ``id``, ``number``, ``model``, ``version``, ``status``, ``reason``,
         ``workers``, ``ready``, ``updated``.
+    curl : str or None
+        A request that can be pasted into a shell: the package's own example, with the token.
     log : str
         ``durable`` or ``off``.
     updated : float
@@ -78,6 +82,7 @@ class Endpoint(Record):
     revision: int | None
     traffic: list[dict[str, Any]]
     revisions: list[dict[str, Any]] = field(repr=False)
+    curl: str | None = field(repr=False)
     log: str
     updated: float
 
@@ -103,12 +108,19 @@ class Endpoint(Record):
         titles = ["revision", "model", "status", "workers up", "since", "reason"]
         if not any(row[-1] for row in rows):
             titles, rows = titles[:-1], [row[:-1] for row in rows]
+        notes = []
+        if self.curl:
+            facts.append(("from a shell", Code(self.curl)))
+            notes.append(
+                "labels come back by the answer's header X-Prediction-Id (ID:0, ID:1 … for rows)"
+            )
         return Card(
             title=self.name,
             subtitle="endpoint",
             badge=Badge(self.state, _TONES.get(self.state, "neutral")),
             facts=facts,
             grids=[Grid(titles, rows)] if rows else [],
+            notes=notes,
             next=self._next(),
         )
 
@@ -127,6 +139,10 @@ class Endpoints(Table):
     def empty(self) -> str:
         """Say how to make the first."""
         return "no endpoint yet; make one with: mlops deploy MODEL"
+
+    def card(self) -> Card:
+        """Show a table of several; one alone shows itself."""
+        return self.rows[0].card() if len(self.rows) == 1 else super().card()
 
     def cells(self, row: Endpoint) -> dict[str, Any]:
         """Show the essentials of one endpoint."""
@@ -324,8 +340,22 @@ def _record(
         revision=main.get("number"),
         traffic=traffic,
         revisions=revisions,
+        curl=_curl(workspace, url, found, main) if url else None,
         log=(row.settings or {}).get("log", "durable"),
         updated=row.updated,
+    )
+
+
+def _curl(workspace: Workspace, url: str, found: list[Any], main: Mapping[str, Any]) -> str | None:
+    """Return a request of the package's example, as one would paste it; None without one."""
+    package = next((one.package for one in found if one.id == main["revision"]), None)
+    example = Path(package, "serving_input_example.json") if package else None
+    if example is None or not example.is_file():
+        return None
+    token = f"$(cat {shlex.quote(str(workspace.path / 'token'))})"
+    return (
+        f'curl -H "Authorization: Bearer {token}" -H "Content-Type: application/json" '
+        f"-d @{shlex.quote(str(example))} {shlex.quote(url)}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -12,6 +13,9 @@ from mlops_magics.cards import Badge, Card, Grid
 from mlops_magics.errors import EndpointNotFound, InvalidArgument, PredictionRefused
 from mlops_magics.records import Record, plain
 from mlops_magics.serving import server
+from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.serving.plan import Plan
+from mlops_magics.store import packages
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
@@ -96,7 +100,8 @@ def predict(
     endpoint : str
         Its name.
     data : DataFrame, list of mappings, or one mapping
-        Rows with the model's columns, in any order.
+        Rows with the model's columns, in any order. The column that the model was trained to
+        predict is left out, so that labelled rows can be given as they are.
     request_id : str, optional
         The caller's own id, kept beside ours.
     chunk : int
@@ -113,7 +118,7 @@ def predict(
     workspace = resolve(workspace)
     if chunk < 1:
         raise InvalidArgument(f"chunk = {chunk} is no positive number")
-    columns, rows = _rows(data)
+    columns, rows = _without(_target(workspace, endpoint), *_rows(data))
     values: list[Any] = []
     ids: list[str] = []
     version = variant = ""
@@ -136,6 +141,29 @@ def predict(
             version, variant = response.headers["X-Model-Version"], response.headers["X-Variant"]
     latency = (time.perf_counter() - begun) * 1000
     return Predicted(endpoint, version, variant, values, ids, latency)
+
+
+def _target(workspace: Workspace, endpoint: str) -> str | None:
+    """Return the column that the endpoint's model was trained to predict, where that is known."""
+    plan = Plan.read(ServerFolder.of(workspace).plan)
+    planned = plan.endpoints.get(endpoint)
+    if planned is None or not planned.traffic:
+        return None
+    revision = plan.revisions.get(str(planned.traffic[0].revision))
+    if revision is None:
+        return None
+    target = packages.read_manifest(Path(revision.package)).get("target")
+    return str(target) if target is not None else None
+
+
+def _without(
+    name: str | None, columns: list[str], rows: list[list[Any]]
+) -> tuple[list[str], list[list[Any]]]:
+    if name not in columns:
+        return columns, rows
+    place = columns.index(name)
+    kept = [row[:place] + row[place + 1 :] for row in rows]
+    return columns[:place] + columns[place + 1 :], kept
 
 
 def _rows(data: Any) -> tuple[list[str], list[list[Any]]]:

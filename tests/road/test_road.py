@@ -142,6 +142,20 @@ def test_a_bad_value_is_refused_by_name_and_the_next_request_is_unharmed(row, ht
     assert _ask(http, record).status_code == 200
 
 
+def test_the_line_that_the_card_gives_for_a_shell_answers(road):
+    endpoint = mlops.endpoints("flight-delay", workspace=road.workspace)[0]
+    assert endpoint.curl in str(endpoint)
+    done = subprocess.run(["bash", "-c", endpoint.curl], capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["predictions"], done.stderr
+
+
+def test_labelled_rows_can_be_given_as_they_are(road, flights):
+    labelled = flights.load(3, rows=5)
+    answer = mlops.predict("flight-delay", labelled, workspace=road.workspace)
+    alone = mlops.predict("flight-delay", labelled[flights.FEATURES], workspace=road.workspace)
+    assert answer.values == alone.values
+
+
 def test_without_or_with_a_wrong_token_the_answer_is_401(row, http):
     record = json.loads(row.to_json(orient="records"))[0]
     for header in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
