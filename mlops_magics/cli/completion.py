@@ -1,7 +1,8 @@
 """Live names for Tab: read quickly, read only, and never an error.
 
 MLflow takes seconds to import, which is too long for a key press: of the workspace's own SQLite
-file the names are read directly. A team's server is asked only when MLflow is loaded already.
+file the names are read directly. A team's server is asked only when MLflow is loaded already, and
+one that does not answer is not waited for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["live"]
 
 LIMIT = 100
+PATIENCE = 0.8  # seconds that a key press may wait for a server
 
 _OWN = {
     "datasets": "SELECT name FROM datasets GROUP BY name ORDER BY max(created) DESC",
@@ -66,10 +69,7 @@ def _names(source: str, workspace: Workspace) -> list[str]:
     if source in _OWN:
         if not workspace.settings.database_url:
             return _query(workspace.path / "mlops.db", _OWN[source])
-        import sqlalchemy
-
-        with workspace.database.read() as connection:
-            return [str(row[0]) for row in connection.execute(sqlalchemy.text(_OWN[source]))]
+        return _soon(repr(workspace.database), lambda: _of_database(workspace, _OWN[source]))
     if source not in _MLFLOW:
         return []
     tracking = workspace.tracking
@@ -77,7 +77,31 @@ def _names(source: str, workspace: Workspace) -> list[str]:
         return _query(workspace.path / "mlflow.db", _MLFLOW[source])
     if "mlflow" not in sys.modules:
         return []
-    return list(_remote(source, tracking.client))
+    return _soon(repr(tracking), lambda: list(_remote(source, tracking.client)))
+
+
+def _soon(server: str, ask: Callable[[], list[str]]) -> list[str]:
+    """Ask a server in a thread; no names if it has not answered in time."""
+    asking = f"mlops-completion of {server}"
+    if any(thread.name == asking for thread in threading.enumerate()):
+        return []  # it still has not answered an earlier key press
+    answer: list[str] = []
+
+    def run() -> None:
+        with contextlib.suppress(Exception):  # as in `live`
+            answer.extend(ask())
+
+    thread = threading.Thread(target=run, name=asking, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return [] if thread.is_alive() else answer
+
+
+def _of_database(workspace: Workspace, statement: str) -> list[str]:
+    import sqlalchemy
+
+    with workspace.database.read() as connection:
+        return [str(row[0]) for row in connection.execute(sqlalchemy.text(statement))]
 
 
 def _query(path: Path, statement: str) -> list[str]:

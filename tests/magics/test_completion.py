@@ -1,3 +1,6 @@
+import socket
+import time
+
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
@@ -75,3 +78,33 @@ def test_a_broken_database_gives_no_names_and_no_error(notebook, workspace, caps
     (workspace.path / "mlflow.db").write_bytes(b"not a database" * 100)
     assert "flight-delay" not in notebook.completions("%mlops_registry fli")
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def silent():
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "text"),
+    [
+        ("MLFLOW_TRACKING_URI", "http://{}", "%mlops_registry fli"),
+        ("MLOPS_DATABASE_URL", "postgresql+psycopg://user@{}/name", "%mlops_data fli"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_not_waited_for(
+    notebook, monkeypatch, silent, variable, url, text
+):
+    monkeypatch.setenv(variable, url.format(silent))
+    for _ in range(2):
+        began = time.monotonic()
+        assert notebook.completions(text) == []
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_server_that_answers_gives_its_names(notebook, database_url, monkeypatch):
+    monkeypatch.setenv("MLOPS_DATABASE_URL", database_url)
+    mlops.ingest(notebook["flights_df"], "shared-flights")
+    assert notebook.completions("%mlops_data sha") == ["shared-flights"]
