@@ -97,7 +97,9 @@ class Reference(Name):
             return found
         near = difflib.get_close_matches(value, self.objects(namespace), n=1, cutoff=0.6)
         start = re.match(r"([A-Za-z_]\w*)[.\[(]", value)
-        if start and start[1] in namespace:
+        if found is None and value in namespace:
+            _advise(ctx, value, f"the variable {value!r} is None")
+        elif start and start[1] in namespace:
             _advise(ctx, value, f"an expression stands in braces: {{{value}}}")
         elif near and value.isidentifier():
             _advise(ctx, value, f"no variable {value!r} either; did you mean {near[0]!r}?")
@@ -312,7 +314,7 @@ def _advise(ctx: click.Context, name: str, hint: str) -> None:
 def explain(error: MlopsError, ctx: click.Context) -> None:
     """Add what the notebook's variables suggest to an error about a name that was not found."""
     for name, hint in ctx.meta.get(_ADVICE, {}).items():
-        if name in error.message:
+        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", error.message):
             error.hint = hint
 
 

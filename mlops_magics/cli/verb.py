@@ -9,7 +9,7 @@ import click
 
 from mlops_magics.cli.caller import current
 from mlops_magics.cli.parameters import Bound, Type, explain
-from mlops_magics.errors import InvalidArgument, NotFound, UnknownName
+from mlops_magics.errors import InvalidArgument, NotFound, SourceUnreadable, UnknownName
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
@@ -88,7 +88,7 @@ class Verb(click.Command):
             with caller.progress(self.name or "working") as report:
                 ctx.meta[PROGRESS] = report
                 result = ctx.invoke(self.callback, **params) if self.callback else None
-        except (NotFound, InvalidArgument) as exc:
+        except (NotFound, InvalidArgument, SourceUnreadable) as exc:
             explain(exc, ctx)
             raise
         return caller.answer(self, result, as_json=as_json)

@@ -170,7 +170,7 @@ class Datasets(Table):
         """Return what to do when there is none."""
         if self.search:
             return f"No dataset has {self.search!r} in name, column, tag, owner or description."
-        return "No dataset yet; make one: mlops ingest SOURCE --name NAME"
+        return "No dataset yet; make one: mlops ingest SOURCE NAME"
 
     def cells(self, row: Listed) -> Mapping[str, Any]:
         """Return what to show of one dataset."""

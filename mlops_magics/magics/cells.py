@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli import registry, training
-from mlops_magics.cli.parameters import gather
+from mlops_magics.cli.parameters import Type, gather
 from mlops_magics.cli.verb import Verb
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.magics.checks import RECORDER, Checks, collecting
 from mlops_magics.magics.execution import Cell, captured
+from mlops_magics.magics.interrupts import Interrupted
 from mlops_magics.magics.notebook import Notebook
 
 if TYPE_CHECKING:
@@ -23,7 +25,23 @@ __all__ = ["MAGICS"]
 
 Parse = Callable[[], Mapping[str, Any]]
 
-_OUT = click.Option(["-o", "--out"], metavar="NAME", help="Variable that gets the record.")
+
+class _Variable(Type):
+    """A name that Python can bind."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form."""
+        text = str(value)
+        if not text.isidentifier() or keyword.iskeyword(text):
+            raise click.BadParameter(f"{text!r} cannot be a variable's name", ctx, param)
+        return text
+
+
+_OUT = click.Option(
+    ["-o", "--out"], type=_Variable(), metavar="NAME", help="Variable that gets the record."
+)
 
 
 def _command(verb: Verb, text: str, example: str, params: list[click.Parameter]) -> Verb:
@@ -68,7 +86,10 @@ def register_cell(notebook: Notebook, source: str, parse: Parse) -> Any:
         )
     given = dict(parse())  # again: the cell has bound what the options name
     out = given.pop("out")
-    version = mlops.register(value, given.pop("name"), run=active.run_id, **given)
+    try:
+        version = mlops.register(value, given.pop("name"), run=active.run_id, **given)
+    except KeyboardInterrupt as exc:
+        raise Interrupted("%%mlops_register") from exc
     if out:
         notebook.shell.user_ns[out] = version
     return None if cell.silent else version

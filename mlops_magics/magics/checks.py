@@ -121,6 +121,12 @@ def _name(node: ast.expr) -> str:
 
 
 def _delayed(node: ast.expr) -> ast.expr:
+    if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
+        # `:=` would bind inside the function; a default's value is computed where the cell is
+        value = ast.arguments(
+            posonlyargs=[], args=[ast.arg("value")], kwonlyargs=[], kw_defaults=[], defaults=[node]
+        )
+        return ast.Lambda(value, ast.Name("value", ast.Load()))
     nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
     return ast.Lambda(nothing, node)
 

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 from mlops_magics.cli.group import mlops
 from mlops_magics.cli.parameters import explain
 from mlops_magics.cli.usage import translate
-from mlops_magics.errors import InvalidArgument, NotFound
+from mlops_magics.errors import InvalidArgument, NotFound, SourceUnreadable
 from mlops_magics.magics import cells, configuration
 from mlops_magics.magics.arguments import split, strip_semicolon
 from mlops_magics.magics.completion import matcher
@@ -109,7 +109,7 @@ class MLOps(_Configured):  # type: ignore[misc, valid-type]  # a base made of th
 
             try:
                 return run(self.notebook, cell, parse)
-            except (NotFound, InvalidArgument) as exc:
+            except (NotFound, InvalidArgument, SourceUnreadable) as exc:
                 if parsed:
                     explain(exc, parsed[-1])
                 raise
@@ -131,7 +131,7 @@ class _UnknownMagics(ast.NodeTransformer):
     """Sends ``%mlops_VERB`` of an unknown verb to ``%mlops``, which names the nearest.
 
     IPython's own answer to an unknown magic is a UsageError, which nbval passes and papermill
-    reports without a message.
+    reports without a message; so it is to a cell magic without a body, which may ask for help.
     """
 
     def __init__(self, lines: set[str], cells: set[str]) -> None:
@@ -143,7 +143,15 @@ class _UnknownMagics(ast.NodeTransformer):
         if known is None or len(node.args) < 2:
             return node
         name, line = node.args[:2]
+        body = node.args[-1]
         if (
+            isinstance(name, ast.Constant)
+            and name.value in self.known["run_cell_magic"]
+            and isinstance(body, ast.Constant)
+            and body.value == ""
+        ):
+            node.args[-1] = ast.copy_location(ast.Constant("\n"), body)
+        elif (
             isinstance(name, ast.Constant)
             and isinstance(line, ast.Constant)
             and isinstance(name.value, str)

@@ -108,6 +108,8 @@ def run(
     except BaseException as exc:
         # SystemExit, KeyboardInterrupt, a cancelled task: somebody ended it, the code did not fail
         status = "FAILED" if isinstance(exc, Exception) else "KILLED"
+        if isinstance(exc, KeyboardInterrupt):
+            exc.add_note(f"run {active.run_id[:12]} keeps what it had logged, and is KILLED")
         # both are tried: a run left on MLflow's stack would take the next runs for its children
         for step in (
             functools.partial(_keep_error, active, exc),

@@ -185,3 +185,45 @@ def test_a_cells_model_is_really_registered_with_its_evidence(shell, workspace):
     assert (version.name, version.version) == ("wine", "1")
     (found,) = mlops.model_versions("wine", workspace=workspace)
     assert found.run_id == mlops.runs(workspace=workspace)[0].run_id
+
+
+def test_a_check_may_name_what_it_compares(shell, workspace):
+    shell.run("%%mlops_test walrus -o report\nassert (half := 4 // 2) == 2\nassert half == 2")
+    assert [check.passed for check in shell["report"].checks] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["class", "a b", "frame['x']"])
+def test_the_record_is_only_bound_to_what_can_be_a_variable(shell, workspace, name):
+    with pytest.raises(InvalidArgument, match="cannot be a variable's name"):
+        shell.run(f'%%mlops_run first -o "{name}"\nx = 1')
+    assert len(mlops.runs(workspace=workspace)) == 0
+
+
+@pytest.mark.parametrize("magic", ["mlops_run", "mlops_register", "mlops_test"])
+def test_help_needs_no_body(shell, magic):
+    shell.run(f"%%{magic} --help")
+    assert f"%%{magic}" in shell.shown
+    assert "Usage" in shell.shown
+
+
+def test_a_cell_without_a_body_fails_with_an_error_that_papermill_and_nbval_see(shell, workspace):
+    with pytest.raises(InvalidArgument, match="the cell has no check"):
+        shell.run("%%mlops_test sanity")
+
+
+def test_an_interrupted_cell_says_what_became_of_its_run(shell, workspace):
+    with pytest.raises(KeyboardInterrupt):
+        shell.run("%%mlops_run slow\nraise KeyboardInterrupt")
+    (run,) = mlops.runs(workspace=workspace)
+    assert run.status == "KILLED"
+    assert f"run {run.run_id[:12]} keeps what it had logged, and is KILLED" in shell.shown
+
+
+def test_an_interrupted_registration_is_told_as_one(shell, workspace, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlops, "register", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="%%mlops_register was interrupted"):
+        shell.run("%%mlops_register m\n1")
+    assert "Traceback" not in shell.shown

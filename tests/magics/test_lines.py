@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import mlops_magics as mlops
-from mlops_magics.errors import DatasetNotFound, InvalidArgument, UnknownName
+from mlops_magics.errors import DatasetNotFound, InvalidArgument, SourceUnreadable, UnknownName
 from mlops_magics.magics.interrupts import Interrupted
 from mlops_magics.records import Record
 
@@ -231,3 +231,18 @@ def test_a_script_runs_in_a_tracked_run_from_a_notebook_too(shell, workspace):
     run = shell.run("%mlops_run scripted train.py")
     assert (run.name, run.status) == ("scripted", "FINISHED")
     assert "from the script" in shell.shown
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("flights[flights.x > 1]", "in braces: {flights[flights.x > 1]}"),
+        ("flihgts", "did you mean 'flights'?"),
+        ("nothing", "the variable 'nothing' is None"),
+    ],
+)
+def test_what_is_no_source_is_explained_by_the_notebooks_variables(shell, workspace, line, hint):
+    shell.run("import pandas as pd\nflights, nothing = pd.DataFrame({'x': [1, 2]}), None")
+    with pytest.raises(SourceUnreadable) as raised:
+        shell.run(f"%mlops_ingest '{line}' kept")
+    assert hint in raised.value.hint
