@@ -201,10 +201,8 @@ class _Exam:
             measured, drawn = slicing.measure(metrics, self.outcome, self.resampling)
             parts += measured
             for each in asked.get(column, []):
-                largest = slicing.largest_gap(drawn[each.metric])
-                between, estimate = largest or (("no", "two"), Estimate(0.0, 0.0, 0.0))
                 threshold = gates.Threshold(f"{each.metric}:{column}", each.value)
-                checked.append(gates.gap(threshold, between, estimate))
+                checked.append(gates.gap(threshold, slicing.largest_gap(drawn[each.metric])))
         return parts, checked
 
     def compared(

@@ -115,15 +115,30 @@ def maximum(threshold: Threshold, estimate: Estimate) -> Gate:
     return _gate("max", threshold, estimate, passed, "stays within", "exceeds", "maximum")
 
 
-def gap(threshold: Threshold, worst: tuple[str, str], estimate: Estimate) -> Gate:
-    """Check the largest difference of a metric between two slices."""
-    passed = estimate.high is not None and estimate.high <= threshold.value
-    between = f" between {worst[0]} and {worst[1]}"
-    said = "stays within" if passed else "exceeds"
-    message = (
-        f"gap of {threshold.metric} = {estimate}{between} {said} the largest gap "
-        f"{threshold.value:g}"
-    )
+def gap(threshold: Threshold, largest: tuple[tuple[str, str], Estimate] | None) -> Gate:
+    """Check the largest difference of a metric between two slices.
+
+    One that cannot be measured does not hold: nothing shows that it is small.
+
+    Examples
+    --------
+    >>> gap(Threshold("recall:origin", 0.1), None).passed
+    False
+    """
+    if largest is None:
+        estimate, passed = Estimate(None, None, None), False
+        message = (
+            f"gap of {threshold.metric} cannot be measured: no two parts of the data are large "
+            f"enough to show that it stays within {threshold.value:g}"
+        )
+    else:
+        worst, estimate = largest
+        passed = estimate.high is not None and estimate.high <= threshold.value
+        said = "stays within" if passed else "exceeds"
+        message = (
+            f"gap of {threshold.metric} = {estimate} between {worst[0]} and {worst[1]} {said} "
+            f"the largest gap {threshold.value:g}"
+        )
     return Gate(
         "max_gap",
         threshold.metric,

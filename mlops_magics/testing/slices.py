@@ -71,7 +71,6 @@ class Slicing:
             found.append(("missing", missing))
         self.names = [name for name, _ in found]
         self.rows: list[NDArray[np.int64]] = [rows for _, rows in found]
-        self.left_out = int(len(labels) - len(order))
 
     def measure(
         self, metrics: list[Metric], outcome: Outcome, resampling: Resampling

@@ -163,10 +163,15 @@ def outcome_of(
     ------
     ModelError
         The model fails, or answers for another number of rows.
+    InvalidArgument
+        It knows other classes.
     """
+    places = None if task == "regression" else _places(subject, classes)
     try:
         answers = np.asarray(subject.labels(features))
-        scores = None if task == "regression" else _scores(subject, features, answers, classes)
+        scores = None
+        if task != "regression":
+            scores = _scores(subject, features, answers, classes, places)
     except Exception as exc:  # whatever the user's own model raises
         raise ModelError(
             f"{subject.name} fails on the held-out rows: {type(exc).__name__}: {exc}",
@@ -184,11 +189,31 @@ def outcome_of(
     return Outcome(task, _codes(truth.to_numpy(), classes), _codes(answers, classes), scores)
 
 
+def _places(subject: Subject, classes: list[Any]) -> list[int] | None:
+    """Return where each class's probability stands in the model's answer; None: in their order."""
+    found = getattr(subject.model, "classes_", None)
+    own = classes if found is None else list(np.asarray(found).tolist())
+    if own == classes:
+        return None
+    if sorted(map(str, own)) != sorted(map(str, classes)):
+        raise InvalidArgument(
+            f"{subject.name} knows the classes {', '.join(map(str, own[:8]))}, which are not "
+            f"{', '.join(map(str, classes[:8]))}: its probabilities cannot be compared with these",
+            hint="compare models of the same classes, or measure each on its own",
+        )
+    return [own.index(each) for each in classes]
+
+
 def _scores(
-    subject: Subject, features: pd.DataFrame, answers: NDArray[Any], classes: list[Any]
+    subject: Subject,
+    features: pd.DataFrame,
+    answers: NDArray[Any],
+    classes: list[Any],
+    places: list[int] | None,
 ) -> Floats | None:
     if subject.probabilities is not None:
-        return np.asarray(subject.probabilities(features), dtype=float)
+        table = np.asarray(subject.probabilities(features), dtype=float)
+        return table if places is None else table[:, places]
     if answers.dtype.kind != "f":
         return None
     if answers.ndim == 2 and answers.shape[1] == len(classes):

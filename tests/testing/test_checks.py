@@ -86,6 +86,29 @@ def test_a_worse_model_is_stopped_and_a_better_one_is_not(workspace, rows, good,
     assert report.gates[0].value > 0
 
 
+def test_models_are_compared_class_by_class_whatever_order_they_answer_in(workspace, rows, good):
+    class Turned:
+        classes_ = good.classes_[::-1]
+
+        def predict(self, data):
+            return good.predict(data[["hour"]])
+
+        def predict_proba(self, data):
+            return good.predict_proba(data[["hour"]])[:, ::-1]
+
+    report = run_tests(good, rows, "late", no_worse_than=Turned(), workspace=workspace)
+    assert report.gates[0].value == 0.0
+
+
+def test_models_of_other_classes_are_not_compared(workspace):
+    data = load_iris(as_frame=True).frame
+    wide = LogisticRegression(max_iter=500).fit(data.drop(columns="target"), data["target"])
+    two = data[data["target"] < 2]
+    narrow = LogisticRegression().fit(two.drop(columns="target"), two["target"])
+    with pytest.raises(errors.InvalidArgument, match="knows the classes 0, 1, 2, which are not"):
+        run_tests(narrow, two, "target", no_worse_than=wide, workspace=workspace)
+
+
 def test_a_champion_that_does_not_exist_yet_is_no_bar_and_is_said(workspace, rows, good):
     report = run_tests(
         good, rows, "late", no_worse_than="champion", name="late", workspace=workspace
@@ -101,6 +124,12 @@ def test_a_gap_between_slices_is_found(workspace, rows, good):
     assert sizes == rows["carrier"].value_counts().to_dict()
     report = run_tests(good, rows, "late", max_gap={"tpr:carrier": 0.9}, workspace=workspace)
     assert report.passed
+
+
+def test_a_gap_that_cannot_be_measured_does_not_hold(workspace, rows, good):
+    few = rows.groupby("carrier").head(40)
+    with pytest.raises(errors.GateFailed, match="gap of recall:carrier cannot be measured"):
+        run_tests(good, few, "late", max_gap={"tpr:carrier": 0.9}, workspace=workspace)
 
 
 def test_latency_is_measured_in_milliseconds_when_asked_for(workspace, rows, good):
