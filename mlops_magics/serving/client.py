@@ -118,12 +118,13 @@ def predict(
     workspace = resolve(workspace)
     if chunk < 1:
         raise InvalidArgument(f"chunk = {chunk} is no positive number")
-    columns, rows = _without(_target(workspace, endpoint), *_rows(data))
+    columns, rows = _rows(data)
     values: list[Any] = []
     ids: list[str] = []
     version = variant = ""
     begun = time.perf_counter()
     with server.connect(workspace, timeout=120) as client:
+        columns, rows = _without(_target(workspace, endpoint), columns, rows)
         for start in range(0, max(len(rows), 1), chunk):
             part = rows[start : start + chunk]
             headers = {"X-Request-Id": request_id} if request_id else {}

@@ -18,6 +18,7 @@ import psutil
 
 from mlops_magics.errors import PortTaken, ServerError, ServerNotRunning
 from mlops_magics.serving.folder import ServerFolder, read_json
+from mlops_magics.serving.plan import Plan
 from mlops_magics.settings import Settings
 from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import write_atomic
@@ -94,9 +95,21 @@ def require(workspace: Workspace) -> Server:
     server = find(workspace)
     if server is None:
         raise ServerNotRunning(
-            "the server is not running", hint="start it with: mlops deploy MODEL"
+            "the server is not running", hint=f"start it with: {_start_command(workspace)}"
         )
     return server
+
+
+def _start_command(workspace: Workspace) -> str:
+    """Return the command that brings the first of the planned endpoints back, and so the server."""
+    plan = Plan.read(workspace.path / "server" / "plan.json")
+    for name, endpoint in plan.endpoints.items():
+        revision = (
+            plan.revisions.get(str(endpoint.traffic[0].revision)) if endpoint.traffic else None
+        )
+        if revision is not None:
+            return f"mlops deploy {revision.model}/{revision.version} --endpoint {name}"
+    return "mlops deploy MODEL"
 
 
 def start(workspace: Workspace) -> Server:

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import mlops_magics as mlops
-from mlops_magics.errors import WorkspaceNotFound
+from mlops_magics.errors import ServerNotRunning, WorkspaceNotFound
 from mlops_magics.settings import Settings
 from mlops_magics.store.workspace import Workspace
 
@@ -71,3 +71,16 @@ def test_the_doctor_names_who_holds_the_port(project):
         failed = [c for c in mlops.doctor(workspace=workspace).checks if not c.passed]
     assert [check.name for check in failed] == ["port"]
     assert f"(pid {os.getpid()})" in failed[0].found
+
+
+def test_asking_a_stopped_server_names_the_command_that_brings_its_endpoint_back(workspace):
+    from mlops_magics.serving.folder import ServerFolder
+    from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision, Share
+
+    with pytest.raises(ServerNotRunning, match="mlops deploy MODEL"):
+        mlops.predict("late", {"a": 1}, workspace=workspace)
+    revision = PlannedRevision(7, "late", 1, "flight-delay", "3", str(workspace.path / "none"))
+    plan = Plan(1, {"7": revision}, {"late": PlannedEndpoint([Share(7)])})
+    plan.write(ServerFolder.of(workspace).plan)
+    with pytest.raises(ServerNotRunning, match="mlops deploy flight-delay/3 --endpoint late"):
+        mlops.predict("late", {"a": 1}, workspace=workspace)
