@@ -78,12 +78,16 @@ def _previous(workspace: Workspace, name: str) -> tuple[Any, Any]:
             known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
             raise not_found(name, known)
         refuse_foreign(workspace, row)
+        t = tables.revisions
+        serving = row.traffic[0]["revision"] if row.traffic else None
+        number = sa.select(t.c.number).where(t.c.id == serving).scalar_subquery()
+        # older than what serves: going back twice must not go forward again
         previous = connection.execute(
-            sa.select(tables.revisions)
-            .where(tables.revisions.c.endpoint == name)
-            .where(tables.revisions.c.status == "WARM")
+            sa.select(t)
+            .where(t.c.endpoint == name, t.c.status == "WARM", t.c.number < number)
+            .order_by(t.c.number.desc())
         ).first()
-    if previous is None or not row.traffic:
+    if previous is None:
         raise DeployError(
             f"endpoint {name!r} has no previous revision to go back to",
             hint="deploy the version you want: mlops deploy MODEL/VERSION",

@@ -35,6 +35,8 @@ def test_an_endpoint_s_life(workspace, packaged):
     assert [one["status"] for one in second.revisions] == ["SERVING", "WARM"]
     back = mlops.rollback("e", workspace=workspace)
     assert (back.revision, answer(workspace)) == (1, 3.0)
+    with pytest.raises(mlops.DeployError, match="no previous revision"):
+        mlops.rollback("e", workspace=workspace)  # twice back is not forward again
     mlops.deploy(packaged("triple"), "e", workspace=workspace)
     listed = mlops.endpoints("e", workspace=workspace)[0]
     assert [one["status"] for one in listed.revisions] == ["SERVING", "RETIRED", "WARM"]
