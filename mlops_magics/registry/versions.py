@@ -6,13 +6,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
 from mlops_magics.errors import EvidenceMissing, InvalidArgument, ModelNotFound, SignatureMissing
 from mlops_magics.registry import promotion
 from mlops_magics.registry.records import FLAVOR_TAG, METRIC_TAG, ModelVersion, ModelVersions
-from mlops_magics.store import evidence, ledger, models, packages
+from mlops_magics.store import evidence, ledger, models, packages, tables
 from mlops_magics.store.workspace import Workspace, resolve
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mlops_magics.store.models import ModelRef
 
 __all__ = ["model_versions", "register"]
@@ -69,9 +73,14 @@ def register(
     if alias is not None:
         promotion.check_evidence(ref, report)
     with workspace.lock("registry"):
-        version = _existing(workspace, name, ref) or _create(
-            workspace, name, ref, manifest, report, description
-        )
+        version = _existing(workspace, name, ref)
+        if version is None:
+            version = _create(workspace, name, ref, manifest, report, description)
+        else:
+            with workspace.database.begin() as connection:
+                # of one whose registration was killed before its entry was committed
+                if not _recorded(connection, name, version):
+                    _record(connection, workspace, name, version, ref, report, description)
     if alias is not None:
         promotion.promote(f"{name}/{version}", alias, reason=description, workspace=workspace)
     with workspace.tracking.mapped():
@@ -112,21 +121,41 @@ def _create(
             model_id=ref.model_id or None,
         )
         version = str(created.version)
-        ledger.append(
-            connection,
-            actor=workspace.actor,
-            action="register",
-            subject=f"{name}/{version}",
-            details={
-                "digest": tags[models.DIGEST_TAG],
-                "model_id": ref.model_id,
-                "run_id": ref.run_id,
-                "report_run": report["run_id"],
-                "passed": report["passed"],
-                "description": description or "",
-            },
-        )
+        _record(connection, workspace, name, version, ref, report, description)
     return version
+
+
+def _record(
+    connection: Connection,
+    workspace: Workspace,
+    name: str,
+    version: str,
+    ref: ModelRef,
+    report: dict[str, Any],
+    description: str | None,
+) -> None:
+    """Enter a registration in the ledger."""
+    ledger.append(
+        connection,
+        actor=workspace.actor,
+        action="register",
+        subject=f"{name}/{version}",
+        details={
+            "digest": ref.tags[models.DIGEST_TAG],
+            "model_id": ref.model_id,
+            "run_id": ref.run_id,
+            "report_run": report["run_id"],
+            "passed": report["passed"],
+            "description": description or "",
+        },
+    )
+
+
+def _recorded(connection: Connection, name: str, version: str) -> bool:
+    entries = sa.select(tables.ledger.c.seq).where(
+        tables.ledger.c.action == "register", tables.ledger.c.subject == f"{name}/{version}"
+    )
+    return connection.execute(entries).first() is not None
 
 
 def _existing(workspace: Workspace, name: str, ref: ModelRef) -> str | None:

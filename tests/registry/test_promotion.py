@@ -79,6 +79,20 @@ def test_the_same_package_registered_twice_is_one_version(workspace, packed):
     assert len(entries(workspace)) == 1
 
 
+def test_a_registration_that_was_killed_halfway_is_entered_when_it_is_done_again(
+    workspace, packed, monkeypatch
+):
+    made = packed()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("mlops_magics.store.ledger.append", lambda *_, **__: 1 / 0)
+        register(made, "tumour", workspace=workspace)
+    assert register(made, "tumour", workspace=workspace).version == "1"
+    assert register(made, "tumour", workspace=workspace).version == "1"
+    assert [subject for action, subject, _ in entries(workspace) if action == "register"] == [
+        "tumour/1"
+    ]
+
+
 def test_a_version_whose_tests_failed_is_not_promoted(workspace, packed):
     register(packed(False), "tumour", workspace=workspace)
     with pytest.raises(errors.EvidenceMissing, match=r"roc_auc = .* exceeds the maximum 0\.1"):
