@@ -44,7 +44,7 @@ def draw(picture: Mapping[str, Any]) -> str:
         parts.append(_text(MARGIN + 16, top + 4, _clip(alert["title"], 130)))
         top += 20
     height = top + MARGIN
-    name = html.escape(f"monitor of {picture['endpoint']}: {picture['state']}", quote=True)
+    name = html.escape(_plain(f"monitor of {picture['endpoint']}: {picture['state']}"), quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
         f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label="{name}" '
@@ -280,7 +280,11 @@ def _text(
 
 def _plain(value: str) -> str:
     """Leave out what XML cannot hold."""
-    return "".join(sign for sign in str(value) if sign >= " " and not "\ud800" <= sign <= "\udfff")
+    return "".join(
+        sign
+        for sign in str(value)
+        if sign >= " " and not "\ud800" <= sign <= "\udfff" and sign not in "\ufffe\uffff"
+    )
 
 
 def _clip(value: str, room: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from mlops_magics.errors import InvalidArgument
 
 __all__ = ["moment", "seconds"]
 
+_MOMENTS = "write it as 2013-06-01T12:00 or in seconds since 1970"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -59,16 +61,22 @@ def moment(value: Any) -> float:
     1370088000.0
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return _finite(value)
     if isinstance(value, datetime):
         return value.timestamp()
     try:
-        return float(value)
+        seconds = float(value)
     except (TypeError, ValueError):
         pass  # not seconds: an ISO text
+    else:
+        return _finite(seconds)
     try:
         return datetime.fromisoformat(value).timestamp()
-    except (TypeError, ValueError) as exc:
-        raise InvalidArgument(
-            f"{value!r} is no moment", hint="write it as 2013-06-01T12:00 or in seconds since 1970"
-        ) from exc
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise InvalidArgument(f"{value!r} is no moment", hint=_MOMENTS) from exc
+
+
+def _finite(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise InvalidArgument(f"{seconds!r} is no moment", hint=_MOMENTS)
+    return float(seconds)

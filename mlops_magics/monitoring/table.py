@@ -95,7 +95,7 @@ class Predictions(Table):
         return f"predictions of {self.endpoint}"
 
     def empty(self) -> str:
-        return f"no prediction yet: mlops predict {self.endpoint} DATA"
+        return f"no prediction yet: mlops predict {self.endpoint} --data ROWS"
 
     def cells(self, row: Prediction) -> Mapping[str, Any]:
         good = row.status < 400

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from xml.etree import ElementTree
 
+import nbformat
 import pytest
 
 from mlops_magics.errors import EndpointNotFound, InvalidArgument
 from mlops_magics.monitoring import feedback, monitor, predictions
+from mlops_magics.monitoring.drawing import draw
 from mlops_magics.store import tables
 from mlops_magics.store.processes import Identity
 
@@ -221,3 +226,45 @@ def test_wrong_use_is_refused(place, package):
         monitor("flight-delay", since=START, until=START - 1, workspace=place)
     with pytest.raises(InvalidArgument, match="no moment"):
         monitor("flight-delay", since="yesterday", workspace=place)
+
+
+@pytest.mark.parametrize("moment", [float("nan"), "inf", "nan"])
+def test_a_moment_is_a_finite_number(place, package, moment):
+    revision(place, package)
+    with pytest.raises(InvalidArgument, match="no moment"):
+        monitor("flight-delay", since=moment, workspace=place)
+
+
+def test_a_drawing_is_xml_whatever_the_data_are_called(place, package):
+    hostile = "<b>&\"'\x00\x0b\ud800\ufffe\uffff"
+    key = revision(place, package)
+    record(place, requests(200, key, start=time.time() - 60, seconds=50))
+    picture = monitor("flight-delay", last="5m", workspace=place).to_dict()
+    picture["endpoint"] = picture["reason"] = hostile
+    picture["alerts"] = [{"severity": "warning", "title": hostile, "since": 0.0}]
+    for one in picture["features"]:
+        one["name"] = hostile
+        if one["histogram"]["labels"]:
+            one["histogram"]["labels"] = [hostile] * len(one["histogram"]["labels"])
+    root = ElementTree.fromstring(draw(picture))
+    assert "b" not in {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert any("<b>&" in (element.text or "") for element in root.iter())
+
+
+def test_nbconvert_shows_the_monitor_as_picture_and_table(place, package):
+    record(place, requests(300, revision(place, package), start=time.time() - 60, seconds=50))
+    cells = ["%load_ext mlops_magics", "%mlops_monitor flight-delay"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
+    )
+    path = place.root / "watch.ipynb"
+    nbformat.write(book, path)
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", str(path)]
+    # as under a person's hands: not CI
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
+    page = path.with_suffix(".html").read_text("utf-8")
+    assert 'src="data:image/svg+xml;base64,' in page
+    assert '<table class="mlops-grid">' in page
+    assert "application/vnd.jupyter.widget-view+json" not in page
