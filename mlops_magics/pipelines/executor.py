@@ -151,8 +151,11 @@ class Executor:
         assert process.stdout is not None
         ended = False
         for line in process.stdout:
-            details = json.loads(line)
-            kind = details.pop("event")
+            try:
+                details = json.loads(line)
+                kind = details.pop("event")
+            except (ValueError, AttributeError, TypeError, KeyError):
+                continue  # printed while Python started, or cut off by a kill
             if kind != "ready":
                 self._events.put(Event(step, kind, details))
             ended = ended or kind == "end"
