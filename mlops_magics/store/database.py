@@ -165,6 +165,13 @@ class Database:
             raise DatabaseUnavailable(
                 f"{self!r} cannot be used: {_reason(exc)}", hint="see what is wrong: mlops doctor"
             ) from exc
+        except sa.exc.DatabaseError as exc:
+            if type(exc) is not sa.exc.DatabaseError:
+                raise
+            # SQLite's word on a file that is damaged, or is none of its own
+            raise DatabaseUnavailable(
+                f"{self!r} is damaged: {_reason(exc)}", hint="bring back a copy of that file"
+            ) from exc
 
 
 def _reason(exc: DBAPIError) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+import mlops_magics as mlops
 import mlops_magics.store.migrations.versions as versions
 from mlops_magics.errors import DatabaseUnavailable, InvalidSetting
 from mlops_magics.store import ledger, tables
@@ -113,3 +114,14 @@ def test_an_unreachable_server_is_named_without_its_password():
         pass
     assert "127.0.0.1" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_file_is_named_and_does_not_show_a_traceback(workspace):
+    workspace.database.close()
+    for path in workspace.path.glob("mlops.db*"):
+        path.unlink()
+    (workspace.path / "mlops.db").write_bytes(b"no database at all " * 100)
+    with pytest.raises(DatabaseUnavailable, match="damaged: file is not a database"):
+        mlops.datasets(workspace=workspace)
+    assert not mlops.status(workspace=workspace).healthy
+    assert not mlops.doctor(workspace=workspace).healthy
