@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import math
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from mlops_magics.errors import magic_form
+
 __all__ = ["Badge", "Card", "Code", "Grid", "Interval", "Spark", "Time", "image"]
 
 Tone = Literal["good", "bad", "warn", "neutral"]
 _SIGNS = {"good": "✓", "bad": "✗", "warn": "!", "neutral": "·"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_WIDEST = 60  # columns of a terminal that a cell may take
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,11 @@ class Card:
             )
             parts.append(f'<dl class="mlops-facts">{rows}</dl>')
         parts += [_grid_html(grid) for grid in self.grids]
-        parts += [f'<p class="mlops-note">{html.escape(note)}</p>' for note in self.notes]
+        notes = (html.escape(magic_form(note)) for note in self.notes)
+        parts += [f'<p class="mlops-note">{note}</p>' for note in notes]
         if self.next:
             # a card in HTML stands in a notebook, where the verb is a magic
-            magics = (re.sub(r"^mlops (\w+)", r"%mlops_\1", command) for command in self.next)
+            magics = map(magic_form, self.next)
             commands = "".join(f"<code>{html.escape(magic)}</code>" for magic in magics)
             parts.append(f'<p class="mlops-next"><span>next</span>{commands}</p>')
         parts.append("</div>")
@@ -261,9 +265,18 @@ def _numeric(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _line(cell: Any) -> str:
+    line = text(cell).replace("\n", " ")
+    # a command or an id is there to be copied
+    if isinstance(cell, Code) or _width(line) <= _WIDEST:
+        return line
+    ends = itertools.accumulate(map(_width, line))
+    return line[: sum(end < _WIDEST for end in ends)] + "…"
+
+
 def _columns(grid: Grid) -> list[str]:
     rows = grid.rows[: len(grid.rows) - grid.folded]
-    table = [[text(cell).replace("\n", " ") for cell in row] for row in rows]
+    table = [[_line(cell) for cell in row] for row in rows]
     right = [
         any(_numeric(row[i]) for row in grid.rows)
         and all(row[i] is None or _numeric(row[i]) for row in grid.rows)

@@ -49,6 +49,7 @@ at fault, and the next command to run.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,6 +95,20 @@ __all__ = [
 ]
 
 
+_COMMAND = re.compile(r"(?:^|(?<=: )|(?<=→ )|(?<=\())mlops (?=[a-z])", re.M)
+
+
+def magic_form(text: str) -> str:
+    """Write the commands of a text as a notebook takes them.
+
+    Examples
+    --------
+    >>> magic_form("see them: mlops runs")
+    'see them: %mlops_runs'
+    """
+    return _COMMAND.sub("%mlops_", text)
+
+
 class MlopsError(Exception):
     """Base of every error of this package.
 
@@ -124,7 +139,7 @@ class MlopsError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Lines that IPython shows in place of a traceback."""
         bold, dim, red, reset = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[0m"
-        first, *rest = str(self).splitlines() or [""]
+        first, *rest = magic_form(str(self)).splitlines() or [""]
         lines = [f"{red}{bold}{type(self).__name__}{reset}: {first}"]
         lines += [f"{dim}{line}{reset}" for line in rest]
         return lines
@@ -150,7 +165,7 @@ class UnknownName(InvalidArgument):
         self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None
     ) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.6)
         if near:
             hint = f"did you mean {near[0]!r}?"
         elif hint is None:

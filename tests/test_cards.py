@@ -122,3 +122,20 @@ def test_what_to_do_next_is_a_command_in_a_shell_and_a_magic_in_a_notebook():
     card = Card("x", next=["mlops promote a@b --reason 'x'"])
     assert "→ mlops promote a@b" in card.text()
     assert "<code>%mlops_promote a@b" in card.html()
+
+
+def test_a_terminal_cuts_what_is_too_wide_but_no_command():
+    command = "mlops promote " + "x" * 80
+    grid = Grid(["said", "run"], [["word " * 40, Code(command)], ["語" * 50, ""]])
+    shown = Card("x", grids=[grid]).text()
+    assert command in shown
+    assert "word " * 11 + "word…" in shown
+    assert "語" * 29 + "…" in shown
+    assert "語" * 50 in Card("x", grids=[grid]).html()
+
+
+def test_notes_and_next_name_magics_in_a_notebook():
+    card = Card("x", notes=["nothing yet: mlops ingest SOURCE NAME"], next=["mlops pipeline run x"])
+    assert "nothing yet: %mlops_ingest SOURCE NAME" in card.html()
+    assert "<code>%mlops_pipeline run x</code>" in card.html()
+    assert "nothing yet: mlops ingest SOURCE NAME" in card.text()

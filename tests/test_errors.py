@@ -44,6 +44,19 @@ def test_a_notebook_shows_a_few_lines_and_no_traceback():
     assert not any("Traceback" in line or "File" in line for line in lines)
 
 
+def test_a_notebook_names_commands_as_magics_and_a_shell_as_commands():
+    error = MlopsError("gone", hint="set it: mlops promote m/1   (or: mlops pipeline run x)")
+    shown = "".join(error._render_traceback_())
+    assert "set it: %mlops_promote m/1   (or: %mlops_pipeline run x)" in shown
+    assert "set it: mlops promote m/1" in str(error)
+    quoted = MlopsError("see: %mlops_data --help", hint="the mlops server, in mlops.yaml")
+    assert "the mlops server, in mlops.yaml" in "".join(quoted._render_traceback_())
+
+
+def test_what_is_too_far_is_not_offered():
+    assert "did you mean" not in str(UnknownName("verb", "nope", ["stop", "status"]))
+
+
 def test_a_message_may_have_no_text():
     assert MlopsError("")._render_traceback_()
 

@@ -12,9 +12,10 @@ from typing import Any
 import click
 
 from mlops_magics.cli.progress import Progress
+from mlops_magics.errors import GateFailed, MlopsError
 from mlops_magics.records import Record, plain
 
-__all__ = ["Caller", "current"]
+__all__ = ["Caller", "current", "failure"]
 
 
 class Caller:
@@ -24,9 +25,15 @@ class Caller:
     ----------
     namespace : mapping
         Where a bare name is looked up when an object is expected.
+    as_json : bool
+        Whether JSON was asked for.
+    exit_status : int
+        What the process is to leave with when no error was raised.
     """
 
     namespace: Mapping[str, Any] = {}
+    as_json = False
+    exit_status = 0
 
     def run_of(self, thing: Any) -> str | None:
         """Return the id of the tracked run that made an object, if this face knows it."""
@@ -38,11 +45,27 @@ class Caller:
             click.echo(json.dumps(plain(result), indent=2, ensure_ascii=False))
         elif isinstance(result, Record):
             click.echo(str(result))
+        # a diagnosis that found something wrong is a result, and no success
+        self.exit_status = getattr(result, "exit_status", 0)
         return result
 
     def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show that work goes on, once it takes longer than a second."""
         return Progress(label, show=sys.stderr.isatty() and not os.environ.get("CI"))
+
+
+def failure(error: MlopsError) -> dict[str, Any]:
+    """Return an error as JSON values.
+
+    Examples
+    --------
+    >>> failure(MlopsError("port 80 is taken", hint="choose another"))["error"]
+    {'type': 'MlopsError', 'message': 'port 80 is taken', 'hint': 'choose another'}
+    """
+    told = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, GateFailed):
+        return {"error": told, "report": plain(error.report)}
+    return {"error": told}
 
 
 def current(ctx: click.Context | None = None) -> Caller:

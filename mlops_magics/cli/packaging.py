@@ -8,7 +8,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import DATA, MODEL, REPORT, RUN
+from mlops_magics.cli.parameters import COLUMN, DATA, MODEL, REPORT, RUN
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ __all__ = ["package"]
     in_notebook="%mlops_package model --data train --target late --predict-fn predict_proba",
 )
 @click.argument("model", type=MODEL)
-@click.option("--name", help="Name inside the run; default: model.")
+@click.option("--name", help="Name in MLflow; default: the type's name.")
 @click.option("--run", type=RUN, help="Run that made the model.")
 @click.option("--data", type=DATA, help="Training rows: for signature, example and reference.")
-@click.option("--target", help="Column of the data that is no input.")
+@click.option("--target", type=COLUMN, help="Column of the data that is no input.")
 @click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
 @click.option("--report", type=REPORT, help="Test report to put in; default: the run's.")
 @click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import re
 import sys
@@ -21,6 +22,7 @@ from mlops_magics.errors import InvalidArgument, MlopsError, UnknownName
 __all__ = [
     "ALIAS",
     "ASSIGNMENT",
+    "COLUMN",
     "DATA",
     "DATASET",
     "DURATION",
@@ -162,12 +164,14 @@ class Source(Data):
 
 
 class Rows(Data):
-    """Rows to predict: as data, or written out as JSON; ``-`` reads them from standard input."""
+    """Rows to predict: as data, or written out as JSON; ``-`` takes standard input."""
 
     def read(self, text: str) -> Any:
-        """Parse JSON that is written out, else read a table."""
+        """Parse JSON that is written out, else read a table; standard input is either."""
         if text == "-":
             text = sys.stdin.read()
+            if text.lstrip()[:1] not in {"{", "["}:
+                return _rows_of_csv(text)
         if text.lstrip()[:1] in {"{", "["}:
             try:
                 return json.loads(text)
@@ -176,6 +180,34 @@ class Rows(Data):
                     f"the rows are not JSON: {exc}", hint="""such as: '{"month": 3}'"""
                 ) from exc
         return super().read(text)
+
+
+def _rows_of_csv(text: str) -> Any:
+    from mlops_magics.data import sources
+
+    try:
+        frame = sources.FORMATS[".csv"](io.BytesIO(text.encode()), None)
+    except ValueError as exc:  # what pandas raises for text that is no table
+        raise InvalidArgument(f"standard input is neither JSON nor CSV: {exc}") from exc
+    if frame.empty:
+        raise InvalidArgument(
+            "standard input has no rows", hint="give JSON, or CSV with the columns' names first"
+        )
+    return frame
+
+
+class Column(Type):
+    """A column of the command's ``--data``."""
+
+    name = "column"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the columns of the notebook's DataFrame."""
+        frame = current(ctx).namespace.get(str(ctx.params.get("data")).strip("{}"))
+        names = map(str, getattr(frame, "columns", ()))
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 class Pairs(Type):
@@ -329,5 +361,6 @@ ENDPOINT = Name("endpoint", "endpoints")
 REGISTERED = Name("name", "registered")
 ALIAS = Name("alias", "aliases")
 ASSIGNMENT = Assignment()
+COLUMN = Column()
 DURATION = Duration()
 LATENCY = Latency()

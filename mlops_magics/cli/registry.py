@@ -8,7 +8,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import ALIAS, DATA, ENDPOINT, MODEL, REGISTERED, RUN
+from mlops_magics.cli.parameters import ALIAS, COLUMN, DATA, ENDPOINT, MODEL, REGISTERED, RUN
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ __all__ = ["promote", "register", "registry", "rollback"]
     in_notebook="%mlops_register model --name flight-delay --data train --target late",
 )
 @click.argument("model", type=MODEL)
-@click.option("--name", type=REGISTERED, required=True, help="Registered model.")
+@click.option("--name", type=REGISTERED, required=True, help="Name of the registered model.")
 @click.option("--alias", type=ALIAS, help="Alias to set on the new version.")
 @click.option("--run", type=RUN, help="Run that made the model.")
 @click.option("--data", type=DATA, help="Training rows, when MODEL is not packaged yet.")
-@click.option("--target", help="Column of the data that is no input.")
+@click.option("--target", type=COLUMN, help="Column of the data that is no input.")
 @click.option("--holdout", type=DATA, help="Held-out rows, when MODEL is not tested yet.")
 @click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
 @click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")

@@ -27,7 +27,8 @@ __all__ = ["predict", "predictions"]
     "--data",
     type=ROWS,
     required=True,
-    help="Rows: dataset, file, JSON, - for standard input; in a notebook a DataFrame.",
+    help="Rows: dataset, file, JSON, or - for JSON or CSV from standard input; in a notebook a "
+    "DataFrame.",
 )
 @click.option("--request-id", help="Default: a new one.")
 @click.option("--chunk", type=click.IntRange(min=1), default=1000, show_default=True)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import DATA, MODEL, RUN, Choice, Pairs, gather
+from mlops_magics.cli.parameters import COLUMN, DATA, MODEL, RUN, Choice, Pairs, gather
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -17,7 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["test"]
 
-_GATE = Pairs(text=True)  # the verb reads numbers and units, as in latency_p95=20ms
+
+class _Gate(Pairs):
+    """A metric and its threshold; the verb reads numbers and units, as in latency_p95=20ms."""
+
+    def __init__(self) -> None:
+        super().__init__(text=True)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the metrics' names."""
+        from mlops_magics.testing.gates import LATENCY
+        from mlops_magics.testing.metrics import METRICS
+
+        metrics = [metric.name for some in METRICS.values() for metric in some]
+        names = dict.fromkeys([*metrics, *LATENCY])
+        return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
+
+
+_GATE = _Gate()
 
 
 @verb(
@@ -28,12 +48,19 @@ _GATE = Pairs(text=True)  # the verb reads numbers and units, as in latency_p95=
 )
 @click.argument("model", type=MODEL)
 @click.option("--data", type=DATA, required=True, help="Held-out rows: dataset or table.")
-@click.option("--target", required=True, help="Column that holds the truth.")
+@click.option("--target", type=COLUMN, required=True, help="Column that holds the truth.")
 @click.option("--task", type=Choice(["classification", "regression"]), help="Default: by target.")
 @click.option("--min", "minimum", type=_GATE, multiple=True, help="Floor of a metric; repeatable.")
 @click.option("--max", "maximum", type=_GATE, multiple=True, help="Ceiling; repeatable.")
 @click.option("--no-worse-than", type=MODEL, help="Model that must not do better.")
-@click.option("--slice", "--slices", "slices", multiple=True, help="Column to test by; repeatable.")
+@click.option(
+    "--slice",
+    "--slices",
+    "slices",
+    type=COLUMN,
+    multiple=True,
+    help="Column to test by; repeatable.",
+)
 @click.option(
     "--max-gap",
     "gaps",
@@ -42,7 +69,7 @@ _GATE = Pairs(text=True)  # the verb reads numbers and units, as in latency_p95=
     metavar="METRIC:COLUMN=GAP",
     help="Largest gap of a metric between two slices; repeatable.",
 )
-@click.option("--name", help="The test's name.")
+@click.option("--name", help="The registered model's name; default: the model's own.")
 @click.option("--run", type=RUN, help="Run that keeps the report; default: the model's.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
 def test(

@@ -9,6 +9,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.parameters import DATA, RUN, Pairs, gather
+from mlops_magics.cli.script import ScriptVerb, execute
 from mlops_magics.cli.verb import verb
 from mlops_magics.errors import InvalidArgument
 
@@ -18,13 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["log", "run", "runs"]
 
 
-@verb(
+@click.command(
     "run",
+    cls=ScriptVerb,
     calls=["run"],
-    in_shell="mlops run boosted train.py --depth 3",
+    in_shell="mlops run boosted --dataset flights train.py --depth 3",
     in_notebook="%%mlops_run boosted --param depth=3",
-    # what follows the script is the script's
-    context_settings={"allow_interspersed_args": False},
 )
 @click.option("--param", "params", type=Pairs(), multiple=True, help="A parameter; repeatable.")
 @click.option("--tag", "tags", type=Pairs(text=True), multiple=True, help="A tag; repeatable.")
@@ -46,15 +46,15 @@ def run(
     """Run a script inside a tracked run called NAME; in a notebook, the cell.
 
     The run keeps parameters, metrics, code, commit and uncommitted diff, environment, dataset
-    digests and what is printed. Options stand before NAME; what follows SCRIPT is given to it.
+    digests and what is printed. Options stand before SCRIPT; what follows it is given to it.
+    A script that raises, or leaves with a status other than 0, fails the run; the exit status
+    is then 1, and the run keeps the script's own.
     """
     if script is None:
         raise InvalidArgument(
             "nothing to run",
             hint=f"mlops run {name} SCRIPT.py   (a cell: %%mlops_run {name} above its code)",
         )
-    from mlops_magics.cli.script import execute
-
     tracked = mlops.run(
         name,
         params=gather(params),
@@ -63,7 +63,7 @@ def run(
         autolog=autolog,
         workspace=workspace,
     )
-    return execute(script, arguments, tracked)
+    return execute(script, arguments, name, tracked)
 
 
 @verb(

@@ -33,6 +33,11 @@ class _WorkspacePath(Type):
         return Workspace.find(value)
 
 
+def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    current(ctx).as_json = value
+    return value
+
+
 class Verb(click.Command):
     """A command that parses, calls one function of the Python API, and returns its record.
 
@@ -64,7 +69,13 @@ class Verb(click.Command):
                 click.Option(["--workspace"], type=_WorkspacePath(), metavar="PATH", help=text)
             )
         self.params.append(
-            click.Option(["--json", "as_json"], is_flag=True, help="Give JSON, for machines.")
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                is_eager=True,  # an error in another option is told as JSON too
+                callback=_note_json,
+                help="Give JSON, for machines; errors too.",
+            )
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -40,7 +40,10 @@ def status(workspace: Workspace | None) -> Any:
 
 @verb("doctor", calls=["doctor"], in_shell="mlops doctor", in_notebook="%mlops_doctor")
 def doctor(workspace: Workspace | None) -> Any:
-    """Check the workspace's parts, and name the command that mends each."""
+    """Check the workspace's parts, and name the command that mends each.
+
+    In a shell the exit status is 1 when a check failed.
+    """
     return mlops.doctor(workspace=workspace)
 
 

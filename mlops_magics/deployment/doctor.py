@@ -60,6 +60,11 @@ class Diagnosis(Record):
         """Whether all checks passed."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def exit_status(self) -> int:
+        """What ``mlops doctor`` leaves with: 1 when a check failed."""
+        return 0 if self.healthy else 1
+
     def card(self) -> Card:
         """Show a line for each check."""
         rows = [

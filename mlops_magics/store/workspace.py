@@ -87,7 +87,7 @@ class Workspace:
                 return cls(folder)
         raise WorkspaceNotFound(
             f"no workspace in {begin} or above it",
-            hint="make one with: mlops init   (in a notebook: %mlops_init)",
+            hint="make one with: mlops init",
         )
 
     @classmethod

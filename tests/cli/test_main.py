@@ -1,7 +1,9 @@
 """The command ``mlops``, as a shell sees it."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -101,9 +103,69 @@ def test_a_failed_gate_is_status_1(call, workspace, monkeypatch):
         raise GateFailed("roc_auc is 0.61, below 0.7")
 
     monkeypatch.setattr(mlops, "test", test)
-    status, _, err = call("test", "m", "--data", "d", "--target", "y")
-    assert status == 1
+    status, out, err = call("test", "m", "--data", "d", "--target", "y")
+    assert (status, out) == (1, "")
     assert err == "GateFailed: roc_auc is 0.61, below 0.7\n"
+
+
+def test_a_failed_gates_json_has_the_report(call, workspace, monkeypatch):
+    def test(*given, **options):
+        raise GateFailed("roc_auc is 0.61, below 0.7", hint="train longer", report={"auc": 0.61})
+
+    monkeypatch.setattr(mlops, "test", test)
+    status, out, err = call("test", "m", "--data", "d", "--target", "y", "--json")
+    assert status == 1
+    assert err.startswith("GateFailed: roc_auc is 0.61, below 0.7\n")
+    assert json.loads(out) == {
+        "error": {
+            "type": "GateFailed",
+            "message": "roc_auc is 0.61, below 0.7",
+            "hint": "train longer",
+        },
+        "report": {"auc": 0.61},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "kind"),
+    [
+        (["data", "nothing", "--json"], 1, "DatasetNotFound"),
+        (["runs", "--json", "--limit", "many"], 2, "InvalidArgument"),
+        (["runs", "--limti", "3", "--json"], 2, "UnknownName"),
+    ],
+)
+def test_with_json_an_error_is_json_too(call, workspace, arguments, status, kind):
+    left, out, err = call(*arguments)
+    assert left == status
+    assert err.startswith(f"{kind}: ")
+    told = json.loads(out)
+    assert set(told) == {"error"}
+    assert told["error"]["type"] == kind
+    assert told["error"]["message"] in err
+
+
+def test_a_doctor_that_finds_something_wrong_leaves_with_1(call, workspace):
+    assert call("doctor")[0] == 0
+    workspace.path.chmod(0o755)
+    status, out, _ = call("doctor", "--json")
+    assert status == 1
+    assert not all(check["passed"] for check in json.loads(out)["checks"])
+
+
+def test_the_help_names_functions_that_are_called_otherwise(call):
+    out = " ".join(call("--help")[1].split())
+    assert "[Python: model_versions]" in out
+    assert "[Python: run_pipeline]" in out
+    assert "[Python: promote]" not in out
+
+
+def test_rows_from_standard_input_may_be_csv(call, workspace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(mlops, "predict", lambda endpoint, rows, **options: asked.append(rows))
+    monkeypatch.setattr("sys.stdin", io.StringIO("month,carrier\n3,UA\n"))
+    status, _, err = call("predict", "flight-delay", "--data", "-")
+    assert (status, err) == (0, "")
+    assert asked[0].to_dict("records") == [{"month": 3, "carrier": "UA"}]
 
 
 def test_an_interrupt_says_where_the_state_is_seen(call, monkeypatch):
@@ -142,7 +204,50 @@ def test_a_script_that_leaves_with_an_error_leaves_its_run_failed(call, workspac
     status, _, err = call("run", "boosted", "train.py")
     assert status == 1
     assert "exit status 3" in err
-    assert mlops.runs(workspace=workspace)[0].status == "FAILED"
+    run = mlops.runs(workspace=workspace)[0]
+    assert run.status == "FAILED"
+    assert f"its run 'boosted' ({run.run_id[:12]}) is FAILED" in err
+
+
+def test_a_script_that_raises_shows_its_own_traceback_and_names_its_run(call, workspace):
+    (workspace.root / "train.py").write_text("def fit():\n    {}['depth']\nfit()\n")
+    status, _, err = call("run", "boosted", "train.py")
+    assert status == 1
+    assert re.findall(r'File "(.*)", line (\d+)', err) == [("train.py", "3"), ("train.py", "2")]
+    run = mlops.runs(workspace=workspace)[0]
+    assert run.status == "FAILED"
+    last = err[err.index("MlopsError") :].splitlines()
+    assert last[0] == "MlopsError: train.py raised KeyError: 'depth'"
+    assert run.run_id[:12] in last[1]
+
+
+def test_an_error_of_ours_in_a_script_keeps_its_name(call, workspace):
+    (workspace.root / "train.py").write_text(
+        "import mlops_magics as mlops\nmlops.dataset('nothing')\n"
+    )
+    status, _, err = call("run", "boosted", "train.py")
+    assert status == 1
+    assert err.startswith("DatasetNotFound: no dataset 'nothing'\n")
+    assert "its run 'boosted'" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--param", "depth=3", "boosted", "train.py", "--param", "x"],
+        ["boosted", "--param", "depth=3", "train.py", "--param", "x"],
+        ["boosted", "--no-autolog", "--param=depth=3", "train.py", "--param", "x"],
+        ["boosted", "--param", "depth=3", "--", "train.py", "--param", "x"],
+    ],
+)
+def test_options_are_the_runs_until_the_script_is_named(call, workspace, arguments):
+    (workspace.root / "train.py").write_text("import sys\nprint('given', sys.argv[1:])\n")
+    status, out, err = call("run", *arguments)
+    assert (status, err) == (0, "")
+    assert "given ['--param', 'x']" in out
+    run = mlops.runs(workspace=workspace)[0]
+    assert (run.name, run.params) == ("boosted", {"depth": "3"})
 
 
 def test_a_script_that_ends_itself_well_is_finished(call, workspace):
@@ -175,7 +280,8 @@ def test_as_a_process_it_keeps_its_promises(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / ".mlops" / "workspace").is_file()
     done = mlops_process("data", "nothing", "--json", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["type"] == "DatasetNotFound"
     assert "Traceback" not in done.stderr
 
 

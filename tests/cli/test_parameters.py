@@ -1,9 +1,11 @@
+import io
+
 import click
 import pandas as pd
 import pytest
 
 from mlops_magics.cli.parameters import DATA, DURATION, LATENCY, ROWS, Choice, Pairs, gather
-from mlops_magics.errors import InvalidArgument, SourceUnreadable, UnknownName
+from mlops_magics.errors import InvalidArgument, MlopsError, SourceUnreadable, UnknownName
 
 CONTEXT = click.Context(click.Command("any"))
 
@@ -78,6 +80,18 @@ def test_rows_may_be_written_out_as_json():
     assert ROWS.convert('[{"month": 3}]', None, CONTEXT) == [{"month": 3}]
     with pytest.raises(InvalidArgument, match="not JSON"):
         ROWS.convert("{month}", None, CONTEXT)
+
+
+@pytest.mark.parametrize("text", ["", "month\n", "a,a\n1,2\n"])
+def test_standard_input_that_is_no_table_is_refused(monkeypatch, text):
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    with pytest.raises(MlopsError):
+        ROWS.convert("-", None, CONTEXT)
+
+
+def test_standard_input_may_be_json(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO('\n[{"month": 3}]'))
+    assert ROWS.convert("-", None, CONTEXT) == [{"month": 3}]
 
 
 def test_an_object_passes_as_it_is():

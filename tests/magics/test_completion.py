@@ -10,7 +10,7 @@ import mlops_magics as mlops
 
 @pytest.fixture
 def notebook(shell, workspace):
-    shell["flights_df"] = pd.DataFrame({"x": [1, 2]})
+    shell["flights_df"] = pd.DataFrame({"x": [1, 2], "long name": [3, 4]})
     shell["fitted"] = DummyClassifier().fit([[0]], [0])
     shell["number"] = 3
     mlops.ingest(shell["flights_df"], "flights-train", workspace=workspace)
@@ -39,6 +39,12 @@ def notebook(shell, workspace):
         ("%mlops_test fitted --data fl", {"flights_df", "flights-train"}),
         ("%mlops_ingest fli", {"flights_df"}),
         ("%%mlops_run first --da", {"--dataset"}),
+        ("%mlops_test fitted --data flights_df --target ", {"x", "'long name'"}),
+        ("%mlops_test fitted --data {flights_df} --target x", {"x"}),
+        ("%mlops_test fitted --data flights_df --slice l", {"'long name'"}),
+        ("%mlops_register fitted --data flights_df --target x", {"x"}),
+        ("%mlops_test fitted --min roc", {"roc_auc="}),
+        ("%mlops_test fitted --max latency_p9", {"latency_p95=", "latency_p99="}),
         ("y = 1\n%mlops_registry fli", {"flight-delay"}),
     ],
 )
