@@ -75,6 +75,11 @@ def deploy(
     count = workspace.settings.workers if workers is None else workers
     if count < 1:
         raise InvalidArgument(f"workers = {count} is no positive number")
+    if not (endpoint is None or isinstance(endpoint, str)):
+        raise InvalidArgument(
+            f"endpoint = {endpoint!r} is a {type(endpoint).__name__}, not a name",
+            hint="how many processes serve it is said with --workers; in Python workers=2",
+        )
     uri = model if isinstance(model, str) else getattr(model, "uri", None)
     if not isinstance(uri, str):
         raise InvalidArgument(

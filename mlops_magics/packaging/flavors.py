@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -20,6 +19,7 @@ from typing import Any
 from mlops_magics.errors import InvalidArgument, UnsupportedModel, UntrustedTypes
 from mlops_magics.packaging import source
 from mlops_magics.packaging.environment import distribution_of
+from mlops_magics.store import foreign
 
 __all__ = ["FLAVORS", "Flavor", "Written", "flavor_of"]
 
@@ -110,7 +110,14 @@ def _write_sklearn(model: Any, folder: Path, predict_fn: str, trust: Sequence[st
             hint="skops takes no lambdas, local classes or open files inside an estimator; use "
             "functions and classes of a module",
         ) from exc
-    unknown = [name for name in named if name not in trust and not _harmless(name)]
+    local = foreign.in_notebook(named)
+    if local is not None:  # no trust makes it importable
+        raise UnsupportedModel(
+            f"{type(model).__name__} uses {local.removeprefix('__main__.')}, which is a lambda or "
+            "is defined in this notebook or script, where no server can import it",
+            hint="move it, as a def, to a .py file beside the notebook and import it from there",
+        )
+    unknown = [name for name in named if name not in trust and not foreign.harmless(name)]
     if unknown:
         raise UntrustedTypes(
             f"{type(model).__name__} holds types that nobody has trusted yet: {', '.join(unknown)}",
@@ -141,35 +148,9 @@ def _write_sklearn(model: Any, folder: Path, predict_fn: str, trust: Sequence[st
     )
 
 
-def _harmless(name: str) -> bool:
-    """Tell whether a type of the live estimator is trusted without asking.
-
-    Classes of scikit-learn, NumPy and SciPy are part of the estimator that the user holds and
-    trained; functions are so only in scikit-learn, whose functions run nothing that they are
-    given as text.
-    """
-    top = name.partition(".")[0]
-    if top not in {"sklearn", "numpy", "scipy"} or name.startswith("sklearn.datasets."):
-        return False
-    found = _find(name)
-    return isinstance(found, type) or (top == "sklearn" and callable(found))
-
-
-def _find(name: str) -> Any:
-    module, _, attribute = name.rpartition(".")
-    return getattr(sys.modules.get(module), attribute, None)
-
-
 def _copy_local_code(names: Sequence[str], folder: Path) -> str | None:
     """Copy the user's own modules that an estimator's types come from."""
     modules = {name.partition(".")[0] for name in names}
-    for name in names:
-        if name.startswith("__main__."):
-            raise UnsupportedModel(
-                f"{name.removeprefix('__main__.')} is defined in this notebook, where no server "
-                "can import it",
-                hint="move it to a .py file beside the notebook and import it from there",
-            )
     local = sorted(module for module in modules if source.is_local(module))
     for module in local:
         origin = Path(str(importlib.import_module(module).__file__))

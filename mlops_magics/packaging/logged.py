@@ -146,7 +146,7 @@ def log(
         _compare(draft, digest)
         tags = {models.DIGEST_TAG: digest}
         if report is not None:
-            tags[evidence.PASSED_TAG] = "true" if report["passed"] else "false"
+            tags |= evidence.tags_of(report)
         with tracking.mapped():
             client.log_model_artifacts(model_id, str(private))
             client.set_logged_model_tags(model_id, tags)

@@ -6,15 +6,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mlops_magics.cards import Badge, Card, Code, Grid
 from mlops_magics.errors import (
-    EvidenceMissing,
     InvalidArgument,
     ModelError,
     SignatureMissing,
@@ -22,79 +19,12 @@ from mlops_magics.errors import (
 )
 from mlops_magics.packaging import examples, folder, logged, signature
 from mlops_magics.packaging.flavors import Written, flavor_of
-from mlops_magics.records import Record, plain
-from mlops_magics.store import datasets, evidence, packages, predictors
+from mlops_magics.packaging.record import Package, existing, report_given
+from mlops_magics.records import plain
+from mlops_magics.store import datasets, evidence, foreign, models, predictors, runs
 from mlops_magics.store.workspace import Workspace, resolve
 
 __all__ = ["Package", "check", "package"]
-
-
-@dataclass(frozen=True)
-class Package(Record):
-    """A packaged model.
-
-    Attributes
-    ----------
-    uri : str
-        ``models:/m-…``; any MLflow tool can load it.
-    name, model_id, run_id, digest : str
-        Its names in MLflow, and its content's digest.
-    flavor, task, predict_fn : str
-        What it is and how it predicts; task is ``binary``, ``multiclass``, ``regression`` or empty.
-    path : Path
-        The private copy that servers load.
-    size : int
-        Bytes of all files.
-    inputs, outputs : list of dict
-        The signature's columns in MLflow's form.
-    trusted : list of str
-        Types that loading it trusts.
-    locked : int
-        Distributions in the exact lock.
-    passed : bool or None
-        Whether its test report passed; None when there is none.
-    """
-
-    uri: str
-    name: str
-    model_id: str
-    run_id: str
-    digest: str
-    flavor: str
-    task: str
-    predict_fn: str
-    path: Path
-    size: int
-    inputs: list[dict[str, Any]] = field(repr=False)
-    outputs: list[dict[str, Any]] = field(repr=False)
-    trusted: list[str] = field(repr=False)
-    locked: int
-    passed: bool | None
-
-    def card(self) -> Card:
-        """Show identity, contents and signature."""
-        state = {True: Badge("tests passed", "good"), False: Badge("tests failed", "bad")}
-        rows = [
-            [one["name"], one["type"], "required" if one["required"] else "optional"]
-            for one in self.inputs
-        ]
-        register = f"mlops register {self.uri} --name {self.name}"
-        test = f"mlops test {self.uri} --data HOLDOUT --target TARGET"
-        return Card(
-            title=self.name,
-            subtitle=f"package · {self.flavor}",
-            badge=Badge("not tested", "warn") if self.passed is None else state[self.passed],
-            facts=[
-                ("uri", Code(self.uri)),
-                ("digest", Code(self.digest[:16])),
-                ("size", f"{self.size / 1024:,.0f} KiB"),
-                ("predicts with", Code(self.predict_fn)),
-                ("environment", f"{self.locked} distributions, locked exactly"),
-                ("run", Code(self.run_id)),
-            ],
-            grids=[Grid(["input", "type", ""], rows)],
-            next=[register if self.passed is not None else test],
-        )
 
 
 def package(
@@ -115,11 +45,14 @@ def package(
     ----------
     model : object
         A fitted scikit-learn estimator or pipeline, an XGBoost model, a Python function of a
-        DataFrame, or an object with ``predict(data)`` whose class and attributes are source.
+        DataFrame, or an object with ``predict(data)`` whose class and attributes are source. Or a
+        reference: ``runs:/RUN/NAME`` or ``models:/m-…`` to what a script has logged with MLflow
+        itself, or the path of a ``.skops`` file. What is a package already is given as it is.
     name : str, optional
-        In MLflow; default: the type's name.
+        In MLflow; default: the name that it was logged with, else the type's.
     run : str, optional
-        MLflow's run that trained it; default: its active run, else a new one.
+        MLflow's run that trained it: id, its beginning, or name; default: the one that logged it,
+        MLflow's active run, or a new one.
     data : DataFrame of shape (n_rows, n_columns) or str, optional
         The training rows, or a dataset's reference; default: the dataset of the run.
     target : str, optional
@@ -152,7 +85,6 @@ def package(
     --------
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
-    >>> workspace = getfixture("workspace")
     >>> flowers = load_iris(as_frame=True)
     >>> model = LogisticRegression(max_iter=500).fit(flowers.data, flowers.target)
     >>> packed = package(model, name="iris", data=flowers.data, workspace=workspace)
@@ -160,6 +92,33 @@ def package(
     ('sklearn', True)
     """
     workspace = resolve(workspace)
+    if run is not None:
+        run = runs.find(workspace, run).info.run_id
+    uri = model if isinstance(model, str) else getattr(model, "uri", None)
+    if not isinstance(uri, str):
+        return _package(workspace, model, name, run, data, target, predict_fn, report, trust)
+    found = foreign.find(workspace, uri)
+    if isinstance(found, models.ModelRef):
+        if models.DIGEST_TAG in found.tags:
+            return existing(workspace, found, report)
+        name, run = name or found.name, run or found.run_id or None
+        if report is None and run is not None:
+            report = evidence.read_report(workspace, run, found.model_id)
+    with foreign.opened(workspace, found, trust) as live:
+        return _package(workspace, live, name, run, data, target, predict_fn, report, trust)
+
+
+def _package(
+    workspace: Workspace,
+    model: Any,
+    name: str | None,
+    run: str | None,
+    data: pd.DataFrame | str | None,
+    target: str | None,
+    predict_fn: str,
+    report: Any,
+    trust: Sequence[str],
+) -> Package:
     flavor = flavor_of(model)
     name = _checked_name(name or _default_name(model))
     features = training_features(workspace, model, data, target, run)
@@ -169,7 +128,7 @@ def package(
         written = flavor.write(model, private, predict_fn, tuple(trust))
         draft = _describe(private, written, model, features, predict_fn)
         draft.content.update(flavor=flavor.name, loader=flavor.loader, target=target)
-        locked = folder.write_environment(private, written.distributions)
+        folder.write_environment(private, written.distributions)
         with logged.run_of(workspace, run, f"package {name}") as run_id:
             found = _report_of(workspace, run_id, report, model)
             if found is not None:
@@ -178,24 +137,7 @@ def package(
     finally:
         shutil.rmtree(private, ignore_errors=True)
     path = workspace.directory("packages") / digest
-    manifest = packages.read_manifest(path)
-    return Package(
-        uri=f"models:/{model_id}",
-        name=name,
-        model_id=model_id,
-        run_id=run_id,
-        digest=digest,
-        flavor=flavor.name,
-        task=manifest["task"],
-        predict_fn=predict_fn,
-        path=path,
-        size=sum((path / each).stat().st_size for each in packages.files_of(path)),
-        inputs=manifest["signature"]["inputs"],
-        outputs=manifest["signature"]["outputs"],
-        trusted=manifest["trusted_types"],
-        locked=locked,
-        passed=None if found is None else bool(found["passed"]),
-    )
+    return Package.of(path, name=name, model_id=model_id, run_id=run_id, report=found)
 
 
 def check(
@@ -277,11 +219,11 @@ def _describe(
     except Exception as exc:  # whatever the user's own model raises
         raise ModelError(
             f"{predict_fn} fails on the training rows: {type(exc).__name__}: {exc}",
-            hint="give the columns that it was trained on, and --target for the one to leave out",
+            hint=predictors.cause_of(exc, golden)
+            or "give the columns that it was trained on, and --target for the one to leave out",
         ) from exc
+    predictors.check_count(predict_fn, answers, golden)
     outputs = examples.outputs_of(answers)
-    if len(outputs) != len(golden):
-        raise ModelError(f"{predict_fn} gave {len(outputs)} predictions for {len(golden)} rows")
     classes = getattr(model, "classes_", None)
     listed = None if classes is None else list(plain(list(classes)))
     folder.write_examples(private, golden, outputs)
@@ -319,14 +261,7 @@ def _report_of(workspace: Workspace, run_id: str, report: Any, model: Any) -> di
     """Return the test report of exactly this model, given or kept in its run."""
     call = predictors.distinctive(model)
     if report is not None:
-        given: dict[str, Any] = report.to_dict() if hasattr(report, "to_dict") else dict(report)
-        if not evidence.is_of(given, call):
-            raise EvidenceMissing(
-                "the test report given is of another model: it predicts otherwise on the report's "
-                "own rows",
-                hint="test this one: mlops test MODEL --data HOLDOUT --target TARGET",
-            )
-        return given
+        return report_given(workspace, report, call)
     found = evidence.read_report(workspace, run_id)
     return found if found is not None and evidence.is_of(found, call) else None
 

@@ -1,13 +1,15 @@
 """Model registering: versions with evidence, aliases that move only on it."""
 
-from mlops_magics.registry.promotion import promote, rollback_alias
+from mlops_magics.registry.promotion import check_alias, promote, rollback_alias
 from mlops_magics.registry.records import ModelVersion, ModelVersions, Promotion
-from mlops_magics.registry.versions import model_versions, register
+from mlops_magics.registry.versions import check_name, model_versions, register
 
 __all__ = [
     "ModelVersion",
     "ModelVersions",
     "Promotion",
+    "check_alias",
+    "check_name",
     "model_versions",
     "promote",
     "register",

@@ -25,10 +25,11 @@ def promote(
     reason: str | None = None,
     workspace: Workspace | None = None,
 ) -> Promotion:
-    """Move an alias to a version whose test report passed.
+    """Move an alias to a version whose test report passed: gates were asked for, and all held.
 
-    The package is verified again, the report is read itself and not only its tag, and the ledger
-    records who, why and on which evidence.
+    A gate that failed counts until a later report asks it again and it holds. The package is
+    verified again, the report is read itself and not only its tag, and the ledger records who,
+    why and on which evidence.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def promote(
     Raises
     ------
     EvidenceMissing
-        The version has no report, or it did not pass.
+        The version has no report, one without gates, or one that did not pass.
     InvalidArgument
         The model is not registered.
     """
@@ -63,6 +64,7 @@ def promote(
     report = evidence.report_of(workspace, ref, path)
     check_evidence(ref, report)
     assert report is not None
+    tag_evidence(workspace, ref, report)
     details = {
         "reason": reason or "",
         "digest": ref.tags[models.DIGEST_TAG],
@@ -117,15 +119,53 @@ def check_alias(alias: str) -> None:
 
 
 def check_evidence(ref: ModelRef, report: dict[str, Any] | None) -> None:
-    """Refuse a model whose report is missing or did not pass."""
-    test = f"mlops test {ref.uri} --data HOLDOUT --target TARGET --min METRIC=VALUE"
+    """Refuse a model whose report is missing, has no gates, or did not pass."""
     if report is None:
-        raise EvidenceMissing(f"model {ref} has no test report", hint=test)
-    if not report["passed"]:
-        failed = [gate for gate in report["gates"] if not gate["passed"]]
+        raise EvidenceMissing(f"model {ref} has no test report", hint=test_command(ref, None))
+    hint = test_command(ref, report)
+    passed = evidence.verdict(report)
+    if passed is None:
         raise EvidenceMissing(
-            f"the tests of model {ref} did not pass: {failed[0]['message']}", hint=test
+            f"model {ref} was tested without gates, so nothing says that it is good enough",
+            hint=hint,
         )
+    if not passed:
+        failed = [gate for gate in report["gates"] if not gate["passed"]]
+        if failed:
+            said = f"the tests of model {ref} did not pass: {failed[0]['message']}"
+        else:
+            earlier = report["unsettled"][0]["message"]
+            said = f"model {ref} failed earlier, and was not asked again: {earlier}"
+        raise EvidenceMissing(said, hint=hint)
+
+
+def test_command(ref: ModelRef, report: dict[str, Any] | None) -> str:
+    """Return the command whose report would let the model pass, as far as it is known."""
+    if report is None:
+        return f"mlops test {ref.uri} --data HOLDOUT --target TARGET --min METRIC=VALUE"
+    failed = [
+        gate for gate in [*report["gates"], *report.get("unsettled", ())] if not gate["passed"]
+    ]
+    options = []
+    for gate in failed:
+        if gate["kind"] == "no_worse_than":
+            options.append(f"--no-worse-than {gate['against']}")
+        else:
+            options.append(f"--{gate['kind'].replace('_', '-')} {gate['metric']}=VALUE")
+    if not options:
+        metric = report["metrics"][0]["name"] if report["metrics"] else "METRIC"
+        options.append(f"--min {metric}=VALUE")
+    data = str(report["data"])
+    data = "HOLDOUT" if " " in data else data
+    gates = " ".join(dict.fromkeys(options))
+    return f"mlops test {ref.uri} --data {data} --target {report['target']} {gates}"
+
+
+def tag_evidence(workspace: Workspace, ref: ModelRef, report: dict[str, Any]) -> None:
+    """Let a version's tags say what its newest report says; it may have been made elsewhere."""
+    facts = evidence.tags_of(report)
+    if any(ref.tags.get(key) != value for key, value in facts.items()):
+        evidence.tag(workspace, ref, report)
 
 
 def _move(

@@ -32,11 +32,13 @@ class ModelVersion(Record):
     flavor : str
         How it was packaged; empty where another tool registered it.
     passed : bool or None
-        Whether its test report passed; None when there is none.
+        Whether its test report passed; None when there is none, or one without gates.
     metric : dict or None
         The first metric of the report: name, value, low, high.
     created : float
         Seconds since 1970.
+    tested : bool
+        Whether there is a test report.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ModelVersion(Record):
     metric: dict[str, Any] | None
     description: str
     created: float
+    tested: bool = False
 
     @classmethod
     def of(cls, version: Any) -> ModelVersion:
@@ -70,12 +73,13 @@ class ModelVersion(Record):
             metric=_metric(tags.get(METRIC_TAG)),
             description=str(version.description or ""),
             created=float(version.creation_timestamp or 0) / 1000,
+            tested=evidence.PASSED_TAG in tags,
         )
 
     @property
     def badge(self) -> Badge:
         """The state of its evidence."""
-        return _evidence_badge(self.passed)
+        return _evidence_badge(self.passed, self.tested)
 
     def card(self) -> Card:
         """Show identity, evidence and aliases."""
@@ -95,7 +99,8 @@ class ModelVersion(Record):
         elif self.passed:
             following = f"mlops promote {self.name}/{self.version}"
         else:
-            following = f"mlops test {self.name}/{self.version} --data HOLDOUT --target TARGET"
+            following = f"mlops test {self.name}/{self.version} --data HOLDOUT --target TARGET "
+            following += "--min METRIC=VALUE"
         return Card(
             title=f"{self.name} / {self.version}",
             subtitle=f"model version · {self.flavor}" if self.flavor else "model version",
@@ -183,9 +188,9 @@ class Promotion(Record):
         )
 
 
-def _evidence_badge(passed: bool | None) -> Badge:
+def _evidence_badge(passed: bool | None, tested: bool) -> Badge:
     if passed is None:
-        return Badge("not tested", "warn")
+        return Badge("no gates", "neutral") if tested else Badge("not tested", "warn")
     return Badge("tests passed", "good") if passed else Badge("tests failed", "bad")
 
 

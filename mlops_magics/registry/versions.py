@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mlops_magics.store.models import ModelRef
 
-__all__ = ["model_versions", "register"]
+__all__ = ["check_name", "model_versions", "register"]
 
 
 def register(
@@ -42,7 +42,7 @@ def register(
     name : str
         The registered model; made when it does not exist.
     alias : str, optional
-        Alias to move to the new version; needs a report that passed.
+        Alias to move to the new version; needs a report with gates that all held.
     description : str, optional
         What is new in this version.
     workspace : Workspace, optional
@@ -54,7 +54,7 @@ def register(
         The package has no signature or no test report, or is not what its digest says.
     """
     workspace = resolve(workspace)
-    _check_name(name)
+    check_name(name)
     if alias is not None:
         promotion.check_alias(alias)
     ref = models.resolve(workspace, getattr(model, "uri", model))
@@ -68,7 +68,8 @@ def register(
     if report is None:
         raise EvidenceMissing(
             f"model {ref} has no test report, so it cannot be registered",
-            hint=f"mlops test {ref.uri} --data HOLDOUT --target {manifest['target'] or 'TARGET'}",
+            hint=f"mlops test {ref.uri} --data HOLDOUT --target {manifest['target'] or 'TARGET'} "
+            "--min METRIC=VALUE",
         )
     if alias is not None:
         promotion.check_evidence(ref, report)
@@ -81,6 +82,8 @@ def register(
                 # of one whose registration was killed before its entry was committed
                 if not _recorded(connection, name, version):
                     _record(connection, workspace, name, version, ref, report, description)
+            registered = models.resolve(workspace, f"{name}/{version}")
+            promotion.tag_evidence(workspace, registered, report)
     if alias is not None:
         promotion.promote(f"{name}/{version}", alias, reason=description, workspace=workspace)
     with workspace.tracking.mapped():
@@ -99,8 +102,7 @@ def _create(
     tags = {
         models.DIGEST_TAG: ref.tags[models.DIGEST_TAG],
         FLAVOR_TAG: manifest["flavor"],
-        evidence.PASSED_TAG: "true" if report["passed"] else "false",
-        evidence.REPORT_RUN_TAG: report["run_id"],
+        **evidence.tags_of(report),
     }
     if report["metrics"]:
         tags[METRIC_TAG] = json.dumps(report["metrics"][0])
@@ -145,7 +147,7 @@ def _record(
             "model_id": ref.model_id,
             "run_id": ref.run_id,
             "report_run": report["run_id"],
-            "passed": report["passed"],
+            "passed": evidence.verdict(report),
             "description": description or "",
         },
     )
@@ -184,7 +186,7 @@ def model_versions(name: str | None = None, *, workspace: Workspace | None = Non
 
     Examples
     --------
-    >>> print(model_versions(workspace=getfixture("workspace")))
+    >>> print(model_versions(workspace=workspace))
     model versions
       no version is registered yet: mlops register MODEL --name NAME
     """
@@ -192,7 +194,7 @@ def model_versions(name: str | None = None, *, workspace: Workspace | None = Non
     client = workspace.tracking.client
     with workspace.tracking.mapped():
         found, token = [], None
-        query = f"name = '{_check_name(name)}'" if name is not None else None
+        query = f"name = '{check_name(name)}'" if name is not None else None
         while True:
             page = client.search_model_versions(query, max_results=1000, page_token=token)
             found += list(page)
@@ -217,7 +219,8 @@ def model_versions(name: str | None = None, *, workspace: Workspace | None = Non
     return ModelVersions(rows, name=name)
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
+    """Refuse what MLflow, a URI or a file's name would not take as a model's name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
         raise InvalidArgument(
             f"{name!r} cannot be a registered model's name",

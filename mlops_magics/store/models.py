@@ -12,15 +12,29 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from mlops_magics.errors import InvalidArgument, ModelNotFound, PackageCorrupt
-from mlops_magics.store import packages
+from mlops_magics.store import packages, runs
 from mlops_magics.store.predictors import Predictor, load
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["DIGEST_TAG", "ModelRef", "Predictor", "fetch", "load", "resolve", "settle"]
+__all__ = [
+    "DIGEST_TAG",
+    "LOG_IT",
+    "ModelRef",
+    "Predictor",
+    "download",
+    "fetch",
+    "load",
+    "models_of",
+    "resolve",
+    "settle",
+]
 
 DIGEST_TAG = "mlops.digest"
+
+LOG_IT = "end the script with mlops.package(model, data=train, target=TARGET)"
+"""What a run's script must do to leave a model."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
@@ -69,7 +83,8 @@ def resolve(workspace: Workspace, uri: str) -> ModelRef:
         Whose MLflow is asked.
     uri : str
         ``name``: its ``@champion`` if there is one, else the latest version; ``name@alias``,
-        ``name/3``, ``models:/…``, ``models:/m-…``, ``m-…``, ``runs:/RUN_ID[/NAME]``.
+        ``name/3``, ``models:/…``, ``models:/m-…``, ``m-…``, ``runs:/RUN[/NAME]``, where RUN is
+        an id, the beginning of one, or a run's name.
 
     Raises
     ------
@@ -189,21 +204,29 @@ def _logged(workspace: Workspace, model_id: str) -> ModelRef:
 
 
 def _of_run(workspace: Workspace, uri: str) -> ModelRef:
-    run_id, _, name = uri.removeprefix("runs:/").partition("/")
-    with workspace.tracking.mapped():
-        run = workspace.tracking.client.get_run(run_id)
-        outputs = run.outputs.model_outputs if run.outputs else []
-        refs = [_logged(workspace, output.model_id) for output in outputs]
+    text, _, name = uri.removeprefix("runs:/").rstrip("/").partition("/")
+    run = runs.find(workspace, text)
+    refs = models_of(workspace, run)
     matching = [ref for ref in refs if not name or ref.name == name]
     # a package of ours comes before what autologging left
     packaged = [ref for ref in matching if DIGEST_TAG in ref.tags]
     if not matching:
         known = ", ".join(sorted({ref.name for ref in refs}))
         raise ModelNotFound(
-            f"run {run_id} has no model {name!r}" if name else f"run {run_id} has no model",
-            hint=f"its models: {known}" if known else f"mlops package MODEL --run {run_id}",
+            f"run {text} has no model {name!r}" if name else f"run {text} has no model",
+            hint=f"its models: {known}"
+            if known
+            else f"{LOG_IT}; or in a notebook: "
+            f"%mlops_package MODEL --data TRAIN --run {run.info.run_id[:12]}",
         )
     return (packaged or matching)[-1]
+
+
+def models_of(workspace: Workspace, run: Any) -> list[ModelRef]:
+    """Return the models that an ``mlflow.entities.Run`` has logged, the last one last."""
+    outputs = run.outputs.model_outputs if run.outputs else []
+    with workspace.tracking.mapped():
+        return [_logged(workspace, output.model_id) for output in outputs]
 
 
 def fetch(workspace: Workspace, ref: ModelRef | str) -> Path:
@@ -232,7 +255,7 @@ def fetch(workspace: Workspace, ref: ModelRef | str) -> Path:
     if digest is None or not _HEX64.fullmatch(digest):
         raise PackageCorrupt(
             f"model {ref} has no recorded digest: it was not packaged by mlops",
-            hint="package it: mlops package MODEL --data DATA",
+            hint=f"package it: mlops package {ref.uri} --data TRAIN --target TARGET",
         )
     place = workspace.directory("packages")
     target = place / digest
@@ -245,7 +268,7 @@ def fetch(workspace: Workspace, ref: ModelRef | str) -> Path:
             return target
     private = Path(tempfile.mkdtemp(dir=place, prefix=".fetch-"))
     try:
-        copied = _download(workspace, ref, private / digest)
+        copied = download(workspace, ref, private / digest)
         packages.verify(copied, digest)
         return settle(copied, target)
     finally:
@@ -262,7 +285,8 @@ def settle(folder: Path, target: Path) -> Path:
     return target
 
 
-def _download(workspace: Workspace, ref: ModelRef, destination: Path) -> Path:
+def download(workspace: Workspace, ref: ModelRef, destination: Path) -> Path:
+    """Copy a model's files, unverified, to a folder that does not exist yet; links are refused."""
     source = ref.source
     if ref.model_id:
         source = _logged(workspace, ref.model_id).source

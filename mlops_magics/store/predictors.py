@@ -16,13 +16,19 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from mlops_magics.errors import MissingExtra, PackageCorrupt, SchemaMismatch, UntrustedTypes
+from mlops_magics.errors import (
+    MissingExtra,
+    ModelError,
+    PackageCorrupt,
+    SchemaMismatch,
+    UntrustedTypes,
+)
 from mlops_magics.store import packages
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictor", "callable_of", "distinctive", "load"]
+__all__ = ["Predictor", "callable_of", "cause_of", "check_count", "distinctive", "load"]
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
@@ -156,6 +162,56 @@ def distinctive(model: Any) -> Callable[[Any], Any]:
         return found
     entry: Callable[[Any], Any] | None = getattr(model, "mlops_predict", None)
     return entry if callable(entry) else callable_of(model)
+
+
+def cause_of(exc: Exception, features: pd.DataFrame) -> str | None:
+    """Return what a person can do about a live model's failure on a DataFrame, where it is known.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> cause_of(ValueError("Input X contains NaN."), pd.DataFrame({"wind": [None, 1.0]}))[:12]
+    'NaN in: wind'
+    """
+    if type(exc).__name__ == "NotFittedError":
+        return "it has not been fitted: fit it first, model.fit(train, target)"
+    text = str(exc)
+    if "NaN" in text or "missing values" in text or "null" in text:
+        empty = [str(name) for name in features.columns[features.isna().any()]]
+        if empty:
+            shown = ", ".join(empty[:8]) + (", …" if len(empty) > 8 else "")
+            return (
+                f"NaN in: {shown}; fill them inside the model (a pipeline with SimpleImputer), "
+                "or leave the rows out"
+            )
+    return None
+
+
+def check_count(name: str, answers: Any, features: pd.DataFrame) -> None:
+    """Refuse another number of answers than of rows.
+
+    Raises
+    ------
+    ModelError
+        The message says what the model was given.
+    """
+    count = len(answers) if getattr(answers, "ndim", 1) else 1
+    if count == len(features):
+        return
+    columns = ", ".join(map(str, features.columns[:8])) + (", …" if features.shape[1] > 8 else "")
+    hint = "it must answer for each row of the DataFrame that it is given"
+    if count == features.shape[1]:
+        column = str(features.columns[0])
+        hint = (
+            "one answer for each column: a text vectorizer takes a DataFrame's column names for "
+            "its texts; choose the column inside the model: "
+            f"make_column_transformer((TfidfVectorizer(), {column!r}))"
+        )
+    raise ModelError(
+        f"{name} gave {count} answers for {len(features)} rows; it was given a DataFrame of "
+        f"{features.shape[1]} columns: {columns}",
+        hint=hint,
+    )
 
 
 _Loaded = tuple[Any, Callable[[Any], Any]]

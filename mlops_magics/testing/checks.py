@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from mlops_magics.errors import GateFailed, InvalidArgument, ModelNotFound, UnknownName
 from mlops_magics.store import datasets, evidence, predictors
 from mlops_magics.store.workspace import Workspace, resolve
-from mlops_magics.testing import gates
+from mlops_magics.testing import archive, gates
 from mlops_magics.testing.bootstrap import Estimate, Resampling
 from mlops_magics.testing.metrics import ALIASES, METRICS, Metric, Outcome, primary_of
 from mlops_magics.testing.report import Calibration, Measured, TestReport
@@ -58,12 +58,15 @@ def test(
     """Measure a model on held-out rows; raise when a gate does not hold.
 
     All gates are checked, and the report is kept in its run, before anything is raised. The
-    interval decides, not the point: see `mlops_magics.testing.gates`.
+    interval decides, not the point: see `mlops_magics.testing.gates`. A report without gates
+    measures, and neither passes nor fails. A gate that failed earlier for the same model counts
+    against it until it is asked again, by its kind and metric, and holds.
 
     Parameters
     ----------
     model : object
-        With ``predict``, a function of a DataFrame, a `Package`, or a reference.
+        With ``predict``, a function of a DataFrame, a `Package`, or a reference: also to what
+        a script has logged with MLflow itself, ``runs:/RUN/model``, or a ``.skops`` file.
     data : DataFrame of shape (n_rows, n_columns) or str
         Held-out rows, or a dataset's reference.
     target : str
@@ -75,6 +78,9 @@ def test(
         Floors and ceilings by metric; ``latency_p95`` is in milliseconds for single rows.
     no_worse_than : object or str, optional
         Another model, compared on the same rows; ``champion`` alone is the alias of ``name``.
+        Before the first promotion there is none: a registered model that has no such alias yet,
+        or the model ``name`` before its first version, is no bar, and a note says so. Anything
+        else that does not exist is an error.
     slices : sequence of str
         Columns to measure by.
     max_gap : float or mapping of str to float, optional
@@ -99,7 +105,6 @@ def test(
     --------
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.linear_model import LogisticRegression
-    >>> workspace = getfixture("workspace")
     >>> data = load_breast_cancer(as_frame=True).frame
     >>> train, holdout = data[::2], data[1::2]
     >>> model = LogisticRegression(max_iter=5000)
@@ -135,7 +140,8 @@ def test(
         gate, note = exam.compared(workspace, no_worse_than, name, classes)
         checked += [gate] if gate else []
         notes += [note] if note else []
-    with _run_of(workspace, run, subject, name or subject.name) as run_id:
+    with archive.run_of(workspace, run, subject, name or subject.name) as run_id:
+        earlier = archive.unsettled(workspace, subject, run_id, checked)
         report = TestReport(
             name=name or subject.name,
             model=subject.name,
@@ -152,16 +158,17 @@ def test(
             gates=checked,
             slices=parts,
             calibration=_calibration(outcome),
-            passed=all(gate.passed for gate in checked),
+            passed=_verdict(checked, earlier),
             run_id=run_id,
             created=time.time(),
             seed=seed,
             resamples=exam.resampling.count,
             notes=notes,
             witness=_witness(subject, features, seed),
+            unsettled=earlier,
         )
-        _keep(workspace, report, subject)
-    if not report.passed:
+        archive.keep(workspace, report, subject)
+    if report.failed:
         raise _failure(report)
     return report
 
@@ -209,12 +216,9 @@ class _Exam:
         self, workspace: Workspace, other: Any, name: str | None, classes: list[Any]
     ) -> tuple[gates.Gate | None, str | None]:
         """Compare with another model on the same rows; a model that does not exist is no bar."""
-        try:
-            rival = _rival(workspace, other, name)
-        except ModelNotFound as exc:
-            if exc.hint and exc.hint.startswith("did you mean"):
-                raise
-            return None, f"nothing to compare with yet: {exc.message}"
+        rival = _rival(workspace, other, name or self.subject.registered)
+        if isinstance(rival, str):
+            return None, f"nothing to compare with yet: {rival}"
         features = rival.features(self.frame, str(self.truth.name))
         theirs = outcome_of(rival, features, self.truth, self.outcome.task, classes)
         metric = primary_of(theirs if theirs.scores is None else self.outcome)
@@ -226,14 +230,32 @@ class _Exam:
         return gates.no_worse(metric, rival.name, values[0], values[1], paired), None
 
 
-def _rival(workspace: Workspace, other: Any, name: str | None) -> Subject:
+def _rival(workspace: Workspace, other: Any, name: str | None) -> Subject | str:
+    """Return the other model; the reason, where it will only come to be."""
+    alias = isinstance(other, str) and re.fullmatch(r"(?:models:/)?(?:([^@/:]+)@)?([^@/:]+)", other)
     try:
         return subject_of(workspace, other)
-    except ModelNotFound:
-        bare = isinstance(other, str) and not set(other) & set("@/:")
-        if not bare or name is None:
+    except ModelNotFound as exc:
+        if not alias:
             raise
-        return subject_of(workspace, f"{name}@{other}")
+        registered = alias[1]
+        if registered is None:  # a bare word: no model of that name, so an alias
+            if name is None:
+                raise ModelNotFound(
+                    exc.message,
+                    hint=f"an alias alone needs the model's name: --name NAME, or NAME@{other}",
+                ) from exc
+            registered = name
+        try:
+            return subject_of(workspace, f"{registered}@{alias[2]}")
+        except ModelNotFound as missing:
+            if registered == name or "has no alias" in missing.message:
+                return missing.message
+            raise ModelNotFound(
+                exc.message,
+                hint=f"{exc.hint}; before the first version of {registered!r} itself give its "
+                f"name: --name {registered}",
+            ) from exc
 
 
 def _held_out(
@@ -305,52 +327,9 @@ def _witness(subject: Subject, features: pd.DataFrame, seed: int) -> dict[str, A
     return evidence.witness(rows, predictors.distinctive(subject.model)(rows))
 
 
-@contextlib.contextmanager
-def _run_of(workspace: Workspace, run: str | None, subject: Subject, name: str) -> Iterator[str]:
-    tracking = workspace.tracking
-    if run is None and subject.ref is not None:
-        run = subject.ref.run_id or None
-    if run is None:
-        active = tracking.mlflow.active_run()
-        run = active.info.run_id if active else None
-    if run is not None:
-        yield run
-        return
-    with tracking.mapped():
-        created = tracking.client.create_run(tracking.experiment_id, run_name=f"test {name}")
-    status = "FAILED"
-    try:
-        yield created.info.run_id
-        status = "FINISHED"
-    finally:
-        with tracking.mapped():
-            tracking.client.set_terminated(created.info.run_id, status)
-
-
-def _keep(workspace: Workspace, report: TestReport, subject: Subject) -> None:
-    """Store the report, its metrics, and on a packaged model where to find them."""
-    tracking = workspace.tracking
-    evidence.write_report(workspace, report.run_id, report.to_dict())
-    with tracking.mapped():
-        entities, now = tracking.mlflow.entities, int(report.created * 1000)
-        values = [
-            entities.Metric(f"test.{one.name}", one.value, now, 0)
-            for one in report.metrics
-            if one.value is not None
-        ]
-        passed = "true" if report.passed else "false"
-        tags = [entities.RunTag(evidence.PASSED_TAG, passed)]
-        tracking.client.log_batch(report.run_id, metrics=values, tags=tags)
-        if subject.ref is None:
-            return
-        facts = {evidence.PASSED_TAG: passed, evidence.REPORT_RUN_TAG: report.run_id}
-        if subject.ref.model_id:
-            tracking.client.set_logged_model_tags(subject.ref.model_id, facts)
-        if subject.ref.version:
-            for key, value in facts.items():
-                tracking.client.set_model_version_tag(
-                    subject.ref.name, subject.ref.version, key, value
-                )
+def _verdict(checked: list[gates.Gate], earlier: list[gates.Gate]) -> bool | None:
+    report = {"gates": [vars(gate) for gate in checked], "unsettled": [vars(g) for g in earlier]}
+    return evidence.verdict(report)
 
 
 def _failure(report: TestReport) -> GateFailed:

@@ -68,12 +68,14 @@ class TestReport(Record):
         Parts of the data.
     calibration : Calibration or None
         For probabilities of two classes.
-    passed : bool
-        Whether every gate held.
+    passed : bool or None
+        Whether every gate held; None when none was asked for and none is unsettled.
     run_id : str
         The run that keeps the report.
     witness : dict or None
         A few rows with the model's answers, by which it is known again.
+    unsettled : list of Gate
+        Gates that failed in an earlier test of this model and were not asked again since.
     """
 
     __test__ = False  # pytest takes classes named Test… for tests
@@ -90,13 +92,14 @@ class TestReport(Record):
     gates: list[Gate]
     slices: list[Slice]
     calibration: Calibration | None
-    passed: bool
+    passed: bool | None
     run_id: str
     created: float
     seed: int
     resamples: int
     notes: list[str] = field(default_factory=list)
     witness: dict[str, Any] | None = field(default=None, repr=False)
+    unsettled: list[Gate] = field(default_factory=list)
 
     def metric(self, name: str) -> Measured:
         """Return one metric by name."""
@@ -110,7 +113,9 @@ class TestReport(Record):
     def card(self) -> Card:
         """Show the verdict, gates, metrics with intervals, and slices."""
         held = len(self.gates) - len(self.failed)
-        if not self.gates:
+        if self.unsettled and not self.failed:
+            badge = Badge("an earlier failure stands", "bad")
+        elif not self.gates:
             badge = Badge("no gates", "neutral")
         elif self.passed:
             badge = Badge(f"{held} of {len(self.gates)} gates passed", "good")
@@ -137,6 +142,7 @@ class TestReport(Record):
             grids=[grid for grid in (self._gates(), self._metrics(), *self._slices()) if grid.rows],
             notes=[
                 *self.notes,
+                *(f"failed earlier, not asked again: {gate.message}" for gate in self.unsettled),
                 f"ranges are 95 % intervals of {self.resamples} bootstrap resamples",
             ],
         )

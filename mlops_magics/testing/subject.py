@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlops_magics.errors import InvalidArgument, ModelError, SchemaMismatch, UnsupportedModel
-from mlops_magics.store import models, predictors
+from mlops_magics.store import foreign, models, predictors
 from mlops_magics.testing.bootstrap import Estimate
 from mlops_magics.testing.metrics import Floats, Outcome
 
@@ -37,7 +38,9 @@ class Subject:
     predictor : Predictor or None
         Of a package.
     ref : ModelRef or None
-        Of a package, its record in MLflow.
+        Of a package or logged model, its record in MLflow.
+    path : Path or None
+        Of a package, its files.
     """
 
     name: str
@@ -45,11 +48,17 @@ class Subject:
     columns: list[str] | None
     predictor: predictors.Predictor | None = None
     ref: models.ModelRef | None = None
+    path: Path | None = None
 
     @property
     def digest(self) -> str:
         """The package's digest; empty for a live object."""
         return "" if self.ref is None else str(self.ref.tags.get(models.DIGEST_TAG, ""))
+
+    @property
+    def registered(self) -> str | None:
+        """The registered model that it is a version of."""
+        return self.ref.name if self.ref is not None and self.ref.version else None
 
     def features(self, data: pd.DataFrame, target: str) -> pd.DataFrame:
         """Return the columns that the model takes.
@@ -95,9 +104,16 @@ def subject_of(workspace: Workspace, model: Any) -> Subject:
     """
     uri = model if isinstance(model, str) else getattr(model, "uri", None)
     if isinstance(uri, str):
-        ref = models.resolve(workspace, uri)
-        predictor = models.load(models.fetch(workspace, ref))
-        return Subject(str(ref), predictor.model, predictor.columns, predictor, ref)
+        found = foreign.find(workspace, uri)
+        if isinstance(found, models.ModelRef) and models.DIGEST_TAG in found.tags:
+            path = models.fetch(workspace, found)
+            predictor = models.load(path)
+            return Subject(str(found), predictor.model, predictor.columns, predictor, found, path)
+        with foreign.opened(workspace, found) as live:
+            subject = subject_of(workspace, live)
+        if isinstance(found, models.ModelRef):
+            subject = replace(subject, ref=found)
+        return subject
     if not callable(getattr(model, "predict", None)) and not (
         callable(model) and not isinstance(model, type)
     ):
@@ -169,16 +185,18 @@ def outcome_of(
     places = None if task == "regression" else _places(subject, classes)
     try:
         answers = np.asarray(subject.labels(features))
+        predictors.check_count(subject.name, answers, features)
         scores = None
         if task != "regression":
             scores = _scores(subject, features, answers, classes, places)
+    except ModelError:
+        raise
     except Exception as exc:  # whatever the user's own model raises
         raise ModelError(
             f"{subject.name} fails on the held-out rows: {type(exc).__name__}: {exc}",
-            hint="it must take the columns of the data without the target",
+            hint=predictors.cause_of(exc, features)
+            or "it must take the columns of the data without the target",
         ) from exc
-    if len(answers) != len(truth):
-        raise ModelError(f"{subject.name} gave {len(answers)} answers for {len(truth)} rows")
     if task == "regression":
         values = answers.astype(float).reshape(len(truth), -1)[:, 0]
         return Outcome(task, truth.to_numpy(dtype=float), values)

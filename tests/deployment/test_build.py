@@ -29,6 +29,7 @@ def test_one_call_tests_packages_and_registers_under_one_run(workspace, rows, mo
         data=rows[:300],
         target="target",
         holdout=rows[300:],
+        min={"roc_auc": 0.9},
         alias="champion",
         workspace=workspace,
     )

@@ -210,7 +210,8 @@ def test_the_runs_report_is_taken_only_when_it_is_of_this_model(workspace, fligh
     other = package(
         late_by_hour, data=flights, target="late", run=report.run_id, workspace=workspace
     )
-    assert (same.passed, other.passed) == (True, None)
+    assert (same.passed, same.tested) == (None, True)
+    assert (other.passed, other.tested) == (None, False)
     with pytest.raises(errors.EvidenceMissing, match="of another model"):
         package(late_by_hour, data=flights, target="late", report=report, workspace=workspace)
 

@@ -11,9 +11,9 @@ from mlops_magics.errors import UnsupportedModel
 pytestmark = pytest.mark.xdist_group("families")
 
 
-def _walk(workspace, model, frame, target, name):
+def _walk(workspace, model, frame, target, name, **gate):
     """Test, package, register, promote, deploy, predict; return the endpoint's answers."""
-    report = mlops.test(model, frame, target, workspace=workspace)
+    report = mlops.test(model, frame, target, **gate, workspace=workspace)
     package = mlops.package(
         model, data=frame, target=target, run=report.run_id, workspace=workspace
     )
@@ -31,7 +31,9 @@ def test_an_xgboost_classifier_serves_what_it_predicts_in_python(workspace):
     frame = pd.DataFrame(x, columns=[f"x{i}" for i in range(8)])
     frame.iloc[::9, 0] = np.nan
     model = XGBClassifier(n_estimators=10, max_depth=3).fit(frame, y)
-    served, inputs = _walk(workspace, model, frame.assign(y=y), "y", "boosted-elsewhere")
+    served, inputs = _walk(
+        workspace, model, frame.assign(y=y), "y", "boosted-elsewhere", min={"roc_auc": 0.8}
+    )
     np.testing.assert_array_equal(served, model.predict(inputs))
 
 
@@ -47,7 +49,7 @@ def test_a_plain_function_serves_what_it_returns_in_python(workspace, tmp_path, 
     import rules
 
     frame = load_diabetes(as_frame=True).frame
-    served, inputs = _walk(workspace, rules.risk, frame, "target", "rule")
+    served, inputs = _walk(workspace, rules.risk, frame, "target", "rule", max={"rmse": 90})
     np.testing.assert_allclose(served, rules.risk(inputs), rtol=0, atol=0)
 
 

@@ -43,6 +43,7 @@ def test_a_version_is_found_by_each_of_its_names(workspace, model, rows):
         data=rows,
         target="target",
         holdout=rows,
+        min={"accuracy": 0.8},
         alias="champion",
         workspace=workspace,
     )
@@ -153,7 +154,14 @@ def test_a_package_in_a_real_mlflow_server_is_fetched_and_verified(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
     remote = type(workspace).find(workspace.root)
     version = register(
-        model, "iris", data=rows, target="target", holdout=rows, alias="champion", workspace=remote
+        model,
+        "iris",
+        data=rows,
+        target="target",
+        holdout=rows,
+        min={"accuracy": 0.8},
+        alias="champion",
+        workspace=remote,
     )
     shutil.rmtree(remote.path / "packages" / version.digest)
     predictor = models.load(models.fetch(remote, "iris@champion"))
