@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -87,6 +88,21 @@ def answered(workspace) -> Workspace:
             )
         )
     return workspace
+
+
+@pytest.fixture(autouse=True)
+def examples(request, doctest_namespace):
+    """A docstring's examples find a ``workspace``, made for those that name one."""
+    test = getattr(request.node, "dtest", None)
+    source = "".join(example.source for example in test.examples) if test else ""
+    if not re.search(r"\bworkspace=workspace\b", source) or "workspace = " in source:
+        yield
+        return
+    # the examples of monitoring tell of an endpoint that has answered
+    name = "answered" if test.name.startswith("mlops_magics.monitoring") else "workspace"
+    doctest_namespace["workspace"] = request.getfixturevalue(name)
+    yield
+    del doctest_namespace["workspace"]
 
 
 @pytest.fixture(scope="session")

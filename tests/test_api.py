@@ -124,6 +124,11 @@ def test_an_option_bears_the_name_of_the_functions_parameter(path, verb):
         assert told & (known | FACE_ONLY), f"{param.opts} is no parameter of {verb.calls}"
 
 
+def test_examples_name_nothing_that_only_our_tests_know():
+    for file in Path(mlops.__file__).parent.rglob("*.py"):
+        assert "getfixture" not in file.read_text(), file
+
+
 @pytest.fixture(scope="module")
 def shell():
     config = Config()

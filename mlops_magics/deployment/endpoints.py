@@ -173,7 +173,6 @@ def endpoints(name: str | None = None, *, workspace: Workspace | None = None) ->
 
     Examples
     --------
-    >>> workspace = getfixture("workspace")
     >>> print(endpoints(workspace=workspace))
     Endpoints
       no endpoint yet; make one with: mlops deploy MODEL

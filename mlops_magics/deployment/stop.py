@@ -52,7 +52,7 @@ def stop(*, workspace: Workspace | None = None) -> Stopped:
 
     Examples
     --------
-    >>> stop(workspace=getfixture("workspace")).processes
+    >>> stop(workspace=workspace).processes
     0
     """
     return Stopped(server.stop(resolve(workspace)))

@@ -122,7 +122,6 @@ def feedback(
 
     Examples
     --------
-    >>> workspace = getfixture("answered")
     >>> feedback("flight-delay", {"0199c8f1": 1}, workspace=workspace).stored
     1
     """

@@ -159,7 +159,6 @@ def monitor(
 
     Examples
     --------
-    >>> workspace = getfixture("answered")
     >>> picture = monitor("flight-delay", last="15m", workspace=workspace)
     >>> picture.state  # no server runs in this example
     'down'

@@ -146,7 +146,6 @@ def predictions(
 
     Examples
     --------
-    >>> workspace = getfixture("answered")
     >>> table = predictions("flight-delay", last="1h", workspace=workspace).df
     >>> table[["prediction_id", "hour", "output"]].values.tolist()
     [['0199c8f1', 17, 0.42]]
