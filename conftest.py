@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import os
-import re
 import shutil
 import signal
 import socket
@@ -95,7 +95,9 @@ def examples(request, doctest_namespace):
     """A docstring's examples find a ``workspace``, made for those that name one."""
     test = getattr(request.node, "dtest", None)
     source = "".join(example.source for example in test.examples) if test else ""
-    if not re.search(r"\bworkspace=workspace\b", source) or "workspace = " in source:
+    names = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    named = [node for node in names if node.id == "workspace"]
+    if not named or any(isinstance(node.ctx, ast.Store) for node in named):
         yield
         return
     # the examples of monitoring tell of an endpoint that has answered

@@ -38,7 +38,6 @@ def find(workspace: Workspace, ref: str) -> Any:
     Examples
     --------
     >>> from mlops_magics.store.workspace import Workspace
-    >>> workspace = getfixture("workspace")
     >>> client, experiment = workspace.tracking.client, workspace.tracking.experiment_id
     >>> made = client.create_run(experiment, run_name="boosted")
     >>> find(workspace, made.info.run_id[:8]).info.run_name
