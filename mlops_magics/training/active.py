@@ -43,7 +43,8 @@ class ActiveRun:
         """The run as MLflow holds it now."""
         tracking = self.workspace.tracking
         with tracking.mapped():
-            return catalogue.from_mlflow(self.workspace, tracking.client.get_run(self.run_id))
+            found = tracking.client.get_run(self.run_id)
+            return catalogue.from_mlflow(self.workspace, found, whole=True)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; a parameter's value cannot be changed later.

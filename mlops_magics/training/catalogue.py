@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlops_magics.cards import Badge, Card, Code, Grid, Time
-from mlops_magics.errors import InvalidArgument, RunNotFound, UnknownName
+from mlops_magics.errors import InvalidArgument
 from mlops_magics.records import Record, Table
+from mlops_magics.store import evidence, models
+from mlops_magics.store import runs as store_runs
 from mlops_magics.store.workspace import Workspace, resolve
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = ["Run", "Runs", "find", "from_mlflow", "runs"]
 
 _TONES: dict[str, Tone] = {"FINISHED": "good", "FAILED": "bad", "KILLED": "warn"}
 _GRAMMAR = "for example: metrics.roc_auc > 0.7 and params.depth = '6' and tags.owner = 'ann'"
-_ID = re.compile(r"[0-9a-f]{4,32}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Run(Record):
         ``environment``, ``middleware``, ``infrastructure`` in a few words.
     error : str or None
         What ended a failed run.
+    models : list of dict or None
+        ``name``, ``uri`` and ``packaged`` of each model that it holds; None where runs are listed.
+    tested : bool
+        Whether it keeps a test report.
     """
 
     run_id: str
@@ -68,6 +72,8 @@ class Run(Record):
     drivers: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     parent: str | None = None
+    models: list[dict[str, Any]] | None = None
+    tested: bool = False
 
     @property
     def duration(self) -> float | None:
@@ -94,6 +100,12 @@ class Run(Record):
         state = str(self.code.get("state") or "")
         if state.startswith("hidden"):
             notes.append(f"The notebook has {state}.")
+        following = self._following()
+        names = dict.fromkeys(str(one["name"]) for one in self.models or ())
+        if names:
+            facts.append(("models", [self._uri(name) for name in names]))
+        elif self.models is not None and not self.code.get("cell") and self.status == "FINISHED":
+            notes.append(f"It holds no model: {models.LOG_IT}.")
         grids = []
         if self.metrics:
             grids.append(Grid(["metric", "value"], [list(m) for m in sorted(self.metrics.items())]))
@@ -110,7 +122,25 @@ class Run(Record):
             facts=facts,
             grids=grids,
             notes=notes,
+            next=[following] if following else [],
         )
+
+    def _uri(self, name: str) -> str:
+        return f"runs:/{self.run_id[:12]}/{name}"
+
+    def _following(self) -> str | None:
+        """Return the command that brings the last model on its way."""
+        if not self.models:
+            return None
+        name = str(self.models[-1]["name"])
+        packaged = any(one["packaged"] for one in self.models if one["name"] == name)
+        uri = self._uri(name)
+        if not self.tested:
+            return f"mlops test {uri} --data HOLDOUT --target TARGET --min METRIC=VALUE"
+        if not packaged:
+            data = self.data[0]["ref"] if self.data else "TRAIN"
+            return f"mlops package {uri} --data {data} --target TARGET"
+        return f"mlops register {uri} --name NAME"
 
 
 _EMPTY = {"None", "nan", "False", ""}
@@ -283,42 +313,11 @@ def find(workspace: Workspace, ref: str) -> Run:
     InvalidArgument
         The beginning fits several runs.
     """
-    if not isinstance(ref, str) or not ref.strip():
-        raise InvalidArgument(f"{ref!r} is no run", hint="see them with: mlops runs")
-    ref = ref.strip()
-    tracking = workspace.tracking
-    with tracking.mapped():
-        if _ID.fullmatch(ref):
-            query = f"attributes.run_id LIKE '{ref}%'"
-            found = tracking.client.search_runs(_experiments(tracking), query, max_results=2)
-            if len(found) > 1:
-                ids = ", ".join(each.info.run_id[: len(ref) + 4] for each in found)
-                raise InvalidArgument(
-                    f"more than one run begins with {ref!r}: {ids}", hint="give more digits"
-                )
-            if found:
-                return from_mlflow(workspace, found[0])
-        quote = '"' if "'" in ref else "'"
-        if quote not in ref:
-            found = tracking.client.search_runs(
-                [tracking.experiment_id],
-                f"attributes.run_name = {quote}{ref}{quote}",
-                max_results=1,
-                order_by=["attributes.start_time DESC"],
-            )
-            if found:
-                return from_mlflow(workspace, found[0])
-    names = {run.name for run in runs(limit=200, workspace=workspace)}
-    raise RunNotFound(f"no run {ref!r}", hint=UnknownName("run", ref, names).hint)
+    return from_mlflow(workspace, store_runs.find(workspace, ref), whole=True)
 
 
-def _experiments(tracking: Any) -> list[str]:
-    found = tracking.client.search_experiments(max_results=1000)
-    return [each.experiment_id for each in found]
-
-
-def from_mlflow(workspace: Workspace, run: Any) -> Run:
-    """Turn MLflow's run into the record.
+def from_mlflow(workspace: Workspace, run: Any, *, whole: bool = False) -> Run:
+    """Turn MLflow's run into the record; the whole of it names the models, each a question.
 
     A run whose process is gone from this machine without ending it is ended as KILLED.
     """
@@ -357,7 +356,13 @@ def from_mlflow(workspace: Workspace, run: Any) -> Run:
         drivers=drivers,
         error=tags.get("mlops.error"),
         parent=tags.get("mlflow.parentRunId"),
+        models=[_model(each) for each in models.models_of(workspace, run)] if whole else None,
+        tested=evidence.PASSED_TAG in tags,
     )
+
+
+def _model(ref: models.ModelRef) -> dict[str, Any]:
+    return {"name": ref.name, "uri": ref.uri, "packaged": models.DIGEST_TAG in ref.tags}
 
 
 def _abandoned(tags: Mapping[str, str]) -> bool:
