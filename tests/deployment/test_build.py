@@ -8,6 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from mlops_magics import errors
 from mlops_magics.deployment.build import register
+from mlops_magics.deployment.deploy import deploy
 from mlops_magics.testing import test as run_tests
 
 
@@ -62,3 +63,33 @@ def test_what_cannot_be_packaged_is_refused_before_it_is_tested(workspace, rows)
         register(object(), "tumour", holdout=rows, workspace=workspace)
     found = workspace.tracking.client.search_runs([workspace.tracking.experiment_id])
     assert list(found) == []
+
+
+@pytest.mark.parametrize("bad", [{"name": "my model"}, {"name": "m", "alias": "v1"}])
+def test_a_bad_name_is_refused_before_anything_is_tested(workspace, rows, model, bad):
+    with pytest.raises(errors.InvalidArgument):
+        register(model, **bad, data=rows, target="target", holdout=rows, workspace=workspace)
+    found = workspace.tracking.client.search_runs([workspace.tracking.experiment_id])
+    assert list(found) == []
+
+
+def test_an_alias_needs_gates_and_that_is_said_before_anything_is_tested(workspace, rows, model):
+    with pytest.raises(errors.EvidenceMissing, match="tested with gates"):
+        register(
+            model,
+            "tumour",
+            data=rows,
+            target="target",
+            holdout=rows,
+            alias="challenger",
+            workspace=workspace,
+        )
+    with pytest.raises(errors.InvalidArgument, match="without held-out rows"):
+        register(model, "tumour", data=rows, min={"accuracy": 0.5}, workspace=workspace)
+    found = workspace.tracking.client.search_runs([workspace.tracking.experiment_id])
+    assert list(found) == []
+
+
+def test_an_endpoint_that_is_a_number_is_refused_by_name(workspace):
+    with pytest.raises(errors.InvalidArgument, match="endpoint = 2 is a int"):
+        deploy("city/1", 2, workspace=workspace)

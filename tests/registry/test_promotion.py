@@ -164,3 +164,67 @@ def test_versions_are_listed_newest_first_with_aliases(workspace, packed):
     found = model_versions("tumour", workspace=workspace)
     assert [(row.version, row.aliases) for row in found] == [("2", []), ("1", ["champion"])]
     assert "roc_auc" in str(found)
+
+
+def test_a_report_without_gates_registers_but_promotes_nothing(workspace, packed, rows):
+    made = packed(None)
+    run_tests(made, rows, "target", workspace=workspace)
+    version = register(made, "tumour", workspace=workspace)
+    assert (version.passed, version.tested, version.badge.text) == (None, True, "no gates")
+    tags = workspace.tracking.client.get_model_version("tumour", "1").tags
+    assert tags["mlops.report.passed"] == "none"
+    for act in (lambda: promote(version, workspace=workspace), lambda: alias_to(made, workspace)):
+        with pytest.raises(errors.EvidenceMissing, match="without gates") as caught:
+            act()
+        assert "--target target --min roc_auc=VALUE" in caught.value.hint
+    run_tests("tumour/1", rows, "target", min={"roc_auc": 0.9}, workspace=workspace)
+    assert promote("tumour/1", workspace=workspace).version == "1"
+    assert model_versions("tumour", workspace=workspace)[0].badge.text == "tests passed"
+
+
+def alias_to(made, workspace):
+    return register(made, "tumour", alias="challenger", workspace=workspace)
+
+
+@pytest.mark.parametrize("gates", [{}, {"min": {"roc_auc": 0.5}}])
+def test_a_failure_lasts_until_its_gates_are_asked_again_and_hold(workspace, packed, rows, gates):
+    made = packed(False)  # max roc_auc = 0.1
+    register(made, "tumour", workspace=workspace)
+    report = run_tests("tumour/1", rows, "target", **gates, workspace=workspace)
+    assert report.passed is False
+    assert "earlier failure stands" in report.card().text()
+    assert model_versions("tumour", workspace=workspace)[0].badge.text == "tests failed"
+    with pytest.raises(errors.EvidenceMissing, match="failed earlier") as caught:
+        promote("tumour/1", workspace=workspace)
+    assert "--max roc_auc=VALUE" in caught.value.hint
+    # under the logged model's own name as well, and in a run of its own
+    run_tests(made, rows, "target", run=None, **gates, workspace=workspace)
+    with pytest.raises(errors.EvidenceMissing, match="failed earlier"):
+        promote("tumour/1", workspace=workspace)
+    run_tests(made, rows, "target", max={"roc_auc": 1.0}, workspace=workspace)
+    assert promote("tumour/1", workspace=workspace).version == "1"
+    assert model_versions("tumour", workspace=workspace)[0].passed is True
+
+
+def test_the_report_of_one_model_does_not_replace_anothers_in_the_same_run(workspace, rows):
+    features, truth = rows.drop(columns="target"), rows["target"]
+    run = workspace.tracking.client.create_run(workspace.tracking.experiment_id).info.run_id
+    made = [
+        package(
+            make_pipeline(StandardScaler(), LogisticRegression(C=c)).fit(features, truth),
+            data=rows,
+            target="target",
+            run=run[:12],
+            workspace=workspace,
+        )
+        for c in (1.0, 0.01)
+    ]
+    with pytest.raises(errors.GateFailed):
+        run_tests(made[0], rows, "target", max={"roc_auc": 0.1}, workspace=workspace)
+    run_tests(made[1], rows, "target", min={"roc_auc": 0.5}, workspace=workspace)
+    run_tests(made[0], rows, "target", workspace=workspace)
+    first, second = (
+        register(each, name, workspace=workspace)
+        for each, name in zip(made, ("a", "b"), strict=True)
+    )
+    assert (first.passed, second.passed) == (False, True)

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from mlops_magics import errors
 from mlops_magics.packaging import package
@@ -185,3 +187,52 @@ def test_a_card_escapes_what_comes_from_data(workspace, rows, good):
     html = run_tests(good, data, "late", slices=["carrier"], workspace=workspace)._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_a_failure_of_a_live_model_outlasts_a_test_without_gates(workspace, rows, good):
+    with pytest.raises(errors.GateFailed) as caught:
+        run_tests(good, rows, "late", min={"roc_auc": 0.9999}, workspace=workspace)
+    run = caught.value.report.run_id
+    report = run_tests(good, rows, "late", run=run[:8], workspace=workspace)
+    assert (report.run_id, report.passed, len(report.unsettled)) == (run, False, 1)
+    other = LogisticRegression(C=1e-9).fit(rows[["hour"]], rows["late"])
+    assert run_tests(other, rows, "late", run=run, workspace=workspace).passed is None
+
+
+def test_nulls_that_a_model_cannot_take_are_named(workspace, rows):
+    model = LogisticRegression().fit(rows[["hour"]], rows["late"])
+    holed = rows.assign(hour=rows["hour"].where(rows["hour"] > 3))
+    with pytest.raises(errors.ModelError, match="contains NaN") as caught:
+        run_tests(model, holed, "late", workspace=workspace)
+    assert caught.value.hint.startswith("NaN in: hour;")
+
+
+def test_a_model_that_is_not_fitted_is_told_to_be_fitted(workspace, rows):
+    with pytest.raises(errors.ModelError) as caught:
+        run_tests(LogisticRegression(), rows[["hour", "late"]], "late", workspace=workspace)
+    assert "fit it first" in caught.value.hint
+
+
+def test_a_text_pipeline_on_a_frame_is_told_to_choose_its_column(workspace):
+    data = pd.DataFrame({"text": ["good", "bad"] * 20, "label": [1, 0] * 20})
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(data["text"], data["label"])
+    with pytest.raises(
+        errors.ModelError, match=r"1 answers for 40 rows.*1 columns: text"
+    ) as caught:
+        run_tests(model, data, "label", workspace=workspace)
+    assert "TfidfVectorizer(), 'text'" in caught.value.hint
+
+
+def test_a_rival_that_exists_nowhere_is_an_error_unless_it_is_this_model_to_be(
+    workspace, rows, good
+):
+    for rival in ("typo@champion", "typo", "late/3", "models:/m-" + "0" * 32):
+        with pytest.raises(errors.ModelNotFound):
+            run_tests(good, rows, "late", no_worse_than=rival, workspace=workspace)
+    with pytest.raises(errors.ModelNotFound, match="typo") as caught:
+        run_tests(good, rows, "late", no_worse_than="typo@champion", workspace=workspace)
+    assert "--name typo" in caught.value.hint
+    report = run_tests(
+        good, rows, "late", no_worse_than="late@champion", name="late", workspace=workspace
+    )
+    assert any("nothing to compare with yet" in note for note in report.notes)
