@@ -24,7 +24,7 @@ __all__ = ["package"]
     in_notebook="%mlops_package model --data train --target late --predict-fn predict_proba",
 )
 @click.argument("model", type=MODEL)
-@click.option("--name", help="Name in MLflow; default: the type's name.")
+@click.option("--name", help="Name in MLflow; default: its own, or the type's.")
 @click.option("--run", type=RUN, help="Run that made the model.")
 @click.option("--data", type=DATA, help="Training rows: for signature, example and reference.")
 @click.option("--target", type=COLUMN, help="Column of the data that is no input.")
@@ -42,7 +42,11 @@ def package(
     trust: tuple[str, ...],
     workspace: Workspace | None,
 ) -> Any:
-    """Package MODEL with signature, example, golden predictions, reference and digests."""
+    """Package MODEL with signature, example, golden predictions, reference and digests.
+
+    MODEL is what a script has logged, such as runs:/RUN/model, or the path of a .skops file; in a
+    notebook also the object itself.
+    """
     return mlops.package(
         model,
         name=name,

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import ALIAS, COLUMN, DATA, ENDPOINT, MODEL, REGISTERED, RUN
+from mlops_magics.cli.parameters import (
+    ALIAS,
+    COLUMN,
+    DATA,
+    ENDPOINT,
+    MODEL,
+    REGISTERED,
+    RUN,
+    gather,
+)
+from mlops_magics.cli.testing import GATE
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -30,6 +41,8 @@ __all__ = ["promote", "register", "registry", "rollback"]
 @click.option("--data", type=DATA, help="Training rows, when MODEL is not packaged yet.")
 @click.option("--target", type=COLUMN, help="Column of the data that is no input.")
 @click.option("--holdout", type=DATA, help="Held-out rows, when MODEL is not tested yet.")
+@click.option("--min", "minimum", type=GATE, multiple=True, help="Floor on held-out rows.")
+@click.option("--max", "maximum", type=GATE, multiple=True, help="Ceiling on held-out rows.")
 @click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
 @click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")
 @click.option("--description", help="What is new in this version.")
@@ -41,6 +54,8 @@ def register(
     data: Any,
     target: str | None,
     holdout: Any,
+    minimum: tuple[Mapping[str, float | str], ...],
+    maximum: tuple[Mapping[str, float | str], ...],
     predict_fn: str,
     trust: tuple[str, ...],
     description: str | None,
@@ -48,8 +63,9 @@ def register(
 ) -> Any:
     """Register MODEL as a new version, with its signature and test report as evidence.
 
-    MODEL is a package, its URI, or a run's model; in a notebook also the object itself, which is
-    then tested and packaged first.
+    MODEL is a package, its URI, or a run's model, also one that a script has logged with MLflow;
+    in a notebook also the object itself. What is no package yet is tested and packaged first. An
+    alias needs a test with gates: --min, --max.
     """
     return mlops.register(
         model,
@@ -59,6 +75,8 @@ def register(
         data=data,
         target=target,
         holdout=holdout,
+        min=gather(minimum),
+        max=gather(maximum),
         predict_fn=predict_fn,
         trust=trust,
         description=description,

@@ -16,7 +16,7 @@ from mlops_magics.cli.verb import verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["test"]
+__all__ = ["GATE", "test"]
 
 
 class _Gate(Pairs):
@@ -37,7 +37,7 @@ class _Gate(Pairs):
         return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
 
 
-_GATE = _Gate()
+GATE = _Gate()
 
 
 @verb(
@@ -50,8 +50,8 @@ _GATE = _Gate()
 @click.option("--data", type=DATA, required=True, help="Held-out rows: dataset or table.")
 @click.option("--target", type=COLUMN, required=True, help="Column that holds the truth.")
 @click.option("--task", type=Choice(["classification", "regression"]), help="Default: by target.")
-@click.option("--min", "minimum", type=_GATE, multiple=True, help="Floor of a metric; repeatable.")
-@click.option("--max", "maximum", type=_GATE, multiple=True, help="Ceiling; repeatable.")
+@click.option("--min", "minimum", type=GATE, multiple=True, help="Floor of a metric; repeatable.")
+@click.option("--max", "maximum", type=GATE, multiple=True, help="Ceiling; repeatable.")
 @click.option("--no-worse-than", type=MODEL, help="Model that must not do better.")
 @click.option(
     "--slice",
