@@ -38,6 +38,7 @@ __all__ = [
     "Choice",
     "Pairs",
     "Type",
+    "Typed",
     "explain",
     "gather",
     "rows_of",
@@ -67,6 +68,19 @@ class Bound(str):
         return self
 
 
+class Typed(str):
+    """An argument's text whose quotes are resolved; ``typed`` has it with them."""
+
+    __slots__ = ("typed",)
+    typed: str
+
+    def __new__(cls, text: str, typed: str) -> Typed:
+        """Keep how a text was typed."""
+        self = super().__new__(cls, text)
+        self.typed = typed
+        return self
+
+
 class Name(Type):
     """A name that is known to the workspace; completed from its records."""
 
@@ -85,6 +99,7 @@ class Reference(Name):
 
     def __init__(self, kind: str, source: str, methods: tuple[str, ...] = ()) -> None:
         super().__init__(kind, source)
+        self.kind = {"models": "registered model", "datasets": "dataset"}.get(source, kind)
         self.methods = methods
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -102,9 +117,10 @@ class Reference(Name):
         if found is None and value in namespace:
             _advise(ctx, value, f"the variable {value!r} is None")
         elif start and start[1] in namespace:
-            _advise(ctx, value, f"an expression stands in braces: {{{value}}}")
-        elif near and value.isidentifier():
-            _advise(ctx, value, f"no variable {value!r} either; did you mean {near[0]!r}?")
+            typed = getattr(value, "typed", value)
+            _advise(ctx, value, f"an expression stands in braces: {{{typed}}}")
+        elif namespace and value.isidentifier():
+            _advise(ctx, value, f"did you mean {near[0]!r}?" if near else "", kind=self.kind)
         return self.read(value)
 
     def read(self, text: str) -> Any:
@@ -339,15 +355,23 @@ def rows_of(data: Any, workspace: Workspace | None) -> Any:
     return data
 
 
-def _advise(ctx: click.Context, name: str, hint: str) -> None:
-    ctx.meta.setdefault(_ADVICE, {})[name] = hint
+def _advise(ctx: click.Context, name: str, hint: str, kind: str = "") -> None:
+    ctx.meta.setdefault(_ADVICE, {})[name] = hint, kind
 
 
 def explain(error: MlopsError, ctx: click.Context) -> None:
     """Add what the notebook's variables suggest to an error about a name that was not found."""
-    for name, hint in ctx.meta.get(_ADVICE, {}).items():
-        if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", error.message):
-            error.hint = hint
+    for name, (hint, kind) in ctx.meta.get(_ADVICE, {}).items():
+        if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", error.message):
+            continue
+        if kind and error.message == f"no {kind} {name!r}":
+            error.message = f"there is neither a variable nor a {kind} {name!r}"
+            near = re.findall(r"did you mean ('.*')\?", f"{hint}\n{error.hint}")
+            if near:
+                hint = f"did you mean {' or '.join(dict.fromkeys(near))}?"
+        elif kind and hint:
+            hint = f"no variable {name!r} either; {hint}"
+        error.hint = hint or error.hint
 
 
 MODEL = Reference("model", "models", ("predict",))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import Bound, Type, explain
+from mlops_magics.cli.parameters import Bound, Type, Typed, explain
 from mlops_magics.errors import InvalidArgument, NotFound, SourceUnreadable, UnknownName
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ class _WorkspacePath(Type):
 def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     current(ctx).as_json = value
     return value
+
+
+def _as_text(value: Any) -> Any:
+    if type(value) is tuple:
+        return tuple(map(_as_text, value))
+    return str(value) if isinstance(value, Typed) else value
 
 
 class Verb(click.Command):
@@ -88,6 +94,8 @@ class Verb(click.Command):
                 if isinstance(item, str) and item in objects:
                     kind = type(objects[item].value).__name__
                     raise click.BadParameter(f"{item} is a {kind}; text is expected", ctx, param)
+        # how a text was typed matters to errors about its form only
+        ctx.params = {name: _as_text(value) for name, value in ctx.params.items()}
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -60,8 +60,12 @@ class Dataset(DatasetVersion):
         facts += [("about", self.description)] if self.description else []
         facts += [("tags", self.tags)] if self.tags else []
         notes = []
-        if self.latest > self.version:
-            notes.append(f"The latest version is {self.name}/{self.latest}.")
+        if self.latest > 1:
+            which = "" if self.latest > self.version else ", the latest"
+            notes.append(
+                f"Version {self.version} of {self.latest}{which}; one is named as "
+                f"{self.name}/1, the latest as {self.name}."
+            )
         if self.columns > _SHOWN:
             notes.append(f"{self.columns - _SHOWN} more columns are in .schema and .profile.")
         return Card(

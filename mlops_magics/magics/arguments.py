@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlops_magics.cli.parameters import Bound
+from mlops_magics.cli.parameters import Bound, Typed
 from mlops_magics.errors import InvalidArgument, UnknownName
 
 __all__ = ["split", "strip_semicolon"]
@@ -48,19 +49,27 @@ def split(line: str, known: Iterable[str], evaluate: Callable[[str], Any]) -> li
     """
     text, expressions = _extract(line)
     try:
-        tokens = shlex.split(text)
+        tokens = list(_tokens(text))
     except ValueError as exc:
         raise InvalidArgument(
             f"a quote is not closed in: {line.strip()}", hint="close it, or escape it with \\"
         ) from exc
     values = [_evaluate(source, known, evaluate) for source in expressions]
     arguments: list[str] = []
-    for token in tokens:
+    for token, typed in tokens:
         flag, sign, rest = token.partition("=")
         if sign and flag.startswith("-") and _MARK.fullmatch(rest):
             arguments.append(flag)
             token = rest
         whole = _MARK.fullmatch(token)
+        if whole is None and typed != token and not _MARK.search(typed):
+            # an error about it can show what to write instead
+            flags = [flag] if sign and flag.startswith("--") else []
+            typed = typed.removeprefix(f"{flag}=") if flags else typed
+            value = rest if flags else token
+            # quotes around all of it are not part of an expression
+            arguments += [*flags, value if typed[1:-1] == value else Typed(value, typed)]
+            continue
         if whole is None:
             arguments.append(_MARK.sub(lambda mark: str(values[int(mark[1])]), token))
             continue
@@ -70,6 +79,18 @@ def split(line: str, known: Iterable[str], evaluate: Callable[[str], Any]) -> li
         else:
             arguments.append(Bound(f"{{{source}}}", value))
     return arguments
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Split as :func:`shlex.split` does; give each token with and without its quotes resolved."""
+    stream = io.StringIO(text)
+    lexer = shlex.shlex(stream, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    begin = 0
+    for token in lexer:
+        yield token, text[begin : stream.tell()].strip()
+        begin = stream.tell()
 
 
 def _extract(line: str) -> tuple[str, list[str]]:

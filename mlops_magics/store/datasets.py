@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DatasetVersion", "find_digest", "read", "resolve"]
 
 _REF = re.compile(r"(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<digest>[0-9a-f]{6,64}))?")
+_SHOWN = 12  # versions that an error names
 
 
 @dataclass(frozen=True)
@@ -160,19 +161,23 @@ def resolve(workspace: Workspace, ref: str) -> DatasetVersion:
         row = connection.execute(query.order_by(table.c.version.desc()).limit(1)).first()
         if row is not None:
             return from_row(workspace, row)
-        known = connection.execute(
-            sa.select(table.c.name, sa.func.max(table.c.version)).group_by(table.c.name)
+        known = connection.execute(sa.select(table.c.name).distinct()).scalars().all()
+        versions = connection.execute(
+            sa.select(table.c.version, table.c.digest)
+            .where(table.c.name == match["name"])
+            .order_by(table.c.version.desc())
         ).all()
-    versions = {str(name): int(latest) for name, latest in known}
-    if match["name"] in versions:
-        raise DatasetNotFound(
-            f"no dataset {ref!r}; the latest is {match['name']}/{versions[match['name']]}",
-            hint=f"see its versions: mlops data --search {match['name']}",
-        )
+    if versions:
+        shown = [
+            f"{match['name']}/{version}" + (f" @{digest[:12]}" if match["digest"] else "")
+            for version, digest in versions[:_SHOWN]
+        ]
+        more = ", …" if len(versions) > _SHOWN else ""
+        raise DatasetNotFound(f"no dataset {ref!r}", hint=f"there is {', '.join(shown)}{more}")
     raise DatasetNotFound(
         f"no dataset {match['name']!r}",
-        hint=UnknownName("dataset", match["name"], versions).hint
-        if versions
+        hint=UnknownName("dataset", match["name"], known).hint
+        if known
         else f"make it: mlops ingest SOURCE {match['name']}",
     )
 

@@ -103,7 +103,7 @@ def test_changed_content_is_a_new_version_and_old_content_its_old_one(workspace)
     assert ingest(two, "n", workspace=workspace).version == 2
     back = ingest(one, "n", workspace=workspace)
     assert (back.version, back.unchanged, back.latest) == (1, True, 2)
-    assert "The latest version is n/2." in str(back)
+    assert "Version 1 of 2; one is named as n/1, the latest as n." in str(back)
 
 
 def test_two_names_share_one_file(workspace):

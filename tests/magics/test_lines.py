@@ -3,9 +3,16 @@ import os
 
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
 
 import mlops_magics as mlops
-from mlops_magics.errors import DatasetNotFound, InvalidArgument, SourceUnreadable, UnknownName
+from mlops_magics.errors import (
+    DatasetNotFound,
+    InvalidArgument,
+    ModelNotFound,
+    SourceUnreadable,
+    UnknownName,
+)
 from mlops_magics.magics.interrupts import Interrupted
 from mlops_magics.records import Record
 
@@ -149,6 +156,35 @@ def test_an_expression_without_braces_is_told_where_it_stands(shell, workspace, 
     with pytest.raises(mlops.MlopsError):
         shell.run("%mlops_predict flight-delay --data holdout.head(3)")
     assert "an expression stands in braces: {holdout.head(3)}" in shell.shown
+
+
+@pytest.mark.parametrize("sign", [" ", "="])
+def test_the_braces_that_are_offered_can_be_pasted(shell, workspace, seen, sign):
+    shell["holdout"] = pd.DataFrame({"x": [1], "late y": [2]})
+    given = 'holdout.drop(columns="late y")'
+    with pytest.raises(mlops.MlopsError) as raised:
+        shell.run(f"%mlops_predict flight-delay --data{sign}{given}")
+    assert raised.value.hint.endswith(": {" + given + "}")
+    found = shell.run(f"%mlops_predict flight-delay --data{sign}{{{given}}}")
+    assert list(found.options["given"][1].columns) == ["x"]
+
+
+def test_a_quoted_text_arrives_as_plain_text(shell, seen):
+    found = shell.run("%mlops_promote m/1 --reason 'it is better'")
+    assert type(found.options["reason"]) is str
+
+
+def test_a_name_that_is_neither_variable_nor_registered_offers_both(shell, workspace):
+    shell["forest_1"], shell["holdout"] = DummyClassifier(), pd.DataFrame({"x": [1], "y": [0]})
+    workspace.tracking.client.create_registered_model("forest-a")
+    with pytest.raises(ModelNotFound) as raised:
+        shell.run("%mlops_test forest --data holdout --target y")
+    assert raised.value.message == "there is neither a variable nor a registered model 'forest'"
+    assert raised.value.hint == "did you mean 'forest_1' or 'forest-a'?"
+    with pytest.raises(ModelNotFound) as raised:
+        shell.run("%mlops_test quark --data holdout --target y")
+    assert raised.value.message == "there is neither a variable nor a registered model 'quark'"
+    assert "%mlops_registry" in shell.shown
 
 
 def test_an_error_is_a_few_lines_without_a_traceback(shell, workspace):

@@ -33,8 +33,8 @@ def test_an_unknown_name_offers_the_nearest(workspace, two):
         datasets.resolve(workspace, "number")
 
 
-def test_an_unknown_version_tells_the_latest(workspace, two):
-    with pytest.raises(DatasetNotFound, match="the latest is numbers/2"):
+def test_an_unknown_version_tells_those_that_exist(workspace, two):
+    with pytest.raises(DatasetNotFound, match=r"there is numbers/2, numbers/1$"):
         datasets.resolve(workspace, "numbers/7")
 
 
