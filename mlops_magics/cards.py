@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from mlops_magics.errors import magic_form
+from mlops_magics.errors import magic_form, printable
 
 __all__ = ["Badge", "Card", "Code", "Grid", "Interval", "Spark", "Time", "image"]
 
@@ -152,7 +152,7 @@ class Card:
             lines += [f"  … {grid.folded} more"] if grid.folded else []
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  → {command}" for command in self.next]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def html(self) -> str:
         """Return the card for a notebook."""

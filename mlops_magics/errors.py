@@ -109,6 +109,24 @@ def magic_form(text: str) -> str:
     return _COMMAND.sub("%mlops_", text)
 
 
+def printable(text: str) -> str:
+    r"""Show control characters instead of sending them: a name from data must not steer a terminal.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb")
+    'a␛[2Jb'
+    """
+    return "".join(
+        chr(0x2400 + ord(sign))
+        if ord(sign) < 32 and sign not in "\n\t"
+        else "␡"
+        if "\x7f" <= sign <= "\x9f"
+        else sign
+        for sign in text
+    )
+
+
 class MlopsError(Exception):
     """Base of every error of this package.
 
@@ -129,9 +147,10 @@ class MlopsError(Exception):
     exit_status = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = printable(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is None else printable(hint)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  → {self.hint}"

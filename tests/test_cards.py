@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mlops_magics.cards import Badge, Card, Code, Grid, Interval, Spark, Time, image
+from mlops_magics.errors import MlopsError
 from mlops_magics.records import Record, Table, plain
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</style><script>alert(2)</script>"
@@ -139,3 +140,11 @@ def test_notes_and_next_name_magics_in_a_notebook():
     assert "nothing yet: %mlops_ingest SOURCE NAME" in card.html()
     assert "<code>%mlops_pipeline run x</code>" in card.html()
     assert "nothing yet: mlops ingest SOURCE NAME" in card.text()
+
+
+def test_a_name_from_data_cannot_steer_the_terminal():
+    steering = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+    card = Card(steering, facts=[(steering, steering)], grids=[Grid([steering], [[steering]])])
+    assert not [sign for sign in card.text() if sign != "\n" and not sign.isprintable()]
+    error = MlopsError(f"no column {steering!s}", hint=steering)
+    assert not [sign for sign in str(error) if sign != "\n" and not sign.isprintable()]
