@@ -102,8 +102,8 @@ def package(
         if models.DIGEST_TAG in found.tags:
             return existing(workspace, found, report)
         name, run = name or found.name, run or found.run_id or None
-        if report is None and run is not None:
-            report = evidence.read_report(workspace, run, found.model_id)
+        if report is None and found.run_id:  # also when it is packaged under another run
+            report = evidence.read_report(workspace, found.run_id, found.model_id)
     with foreign.opened(workspace, found, trust) as live:
         return _package(workspace, live, name, run, data, target, predict_fn, report, trust)
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mlops_magics.errors import (
-    InvalidArgument,
     MissingExtra,
     ModelError,
     ModelNotFound,
+    PackageCorrupt,
     UnsupportedModel,
     UntrustedTypes,
 )
@@ -138,8 +138,10 @@ def _load_logged(folder: Path, title: str, trust: Sequence[str]) -> Any:
     description = folder / "MLmodel"
     if not description.is_file():
         raise ModelError(f"{title} has no MLmodel file: its logging did not end")
-    content = yaml.safe_load(description.read_text("utf-8"))
-    flavors: Mapping[str, Any] = content.get("flavors") or {}
+    try:
+        flavors: Mapping[str, Any] = dict(yaml.safe_load(description.read_text("utf-8"))["flavors"])
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as exc:
+        raise PackageCorrupt(f"{title}: its MLmodel file cannot be read: {exc}") from exc
     if "sklearn" in flavors:
         section = flavors["sklearn"]
         kind = str(section.get("serialization_format") or "pickle")
@@ -162,7 +164,7 @@ def _load_logged(folder: Path, title: str, trust: Sequence[str]) -> Any:
 def _inside(folder: Path, name: Any) -> Path:
     path = folder / str(name)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise InvalidArgument(f"the model's file {name!r} leaves its folder")
+        raise PackageCorrupt(f"the model's file {name!r} leaves its folder")
     return path
 
 

@@ -221,3 +221,16 @@ def test_the_examples_of_the_help_work_as_printed_for_a_script(workspace, script
     assert "flight-delay@challenger" in test
     shell(test)
     assert mlops.model_versions("flight-delay", workspace=workspace)[0].passed is True
+
+
+def test_a_failure_before_packaging_goes_with_the_package_into_another_run(workspace, data, script):
+    script(SKLEARN)
+    with pytest.raises(errors.GateFailed):
+        mlops.test(
+            "runs:/logit/model", "bc-holdout", "target", max={"roc_auc": 0.1}, workspace=workspace
+        )
+    other = workspace.tracking.client.create_run(workspace.tracking.experiment_id).info.run_id
+    package = mlops.package(
+        "runs:/logit/model", data="bc-train", target="target", run=other, workspace=workspace
+    )
+    assert (package.run_id, package.passed) == (other, False)
