@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,13 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli import registry, training
-from mlops_magics.cli.parameters import Type, gather
+from mlops_magics.cli.parameters import gather
 from mlops_magics.cli.verb import Verb
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.magics.checks import RECORDER, Checks, collecting
 from mlops_magics.magics.execution import Cell, captured
 from mlops_magics.magics.interrupts import Interrupted
+from mlops_magics.magics.lines import Variable
 from mlops_magics.magics.notebook import Notebook
 
 if TYPE_CHECKING:
@@ -26,33 +26,39 @@ __all__ = ["MAGICS"]
 Parse = Callable[[], Mapping[str, Any]]
 
 
-class _Variable(Type):
-    """A name that Python can bind."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the form."""
-        text = str(value)
-        if not text.isidentifier() or keyword.iskeyword(text):
-            raise click.BadParameter(f"{text!r} cannot be a variable's name", ctx, param)
-        return text
-
-
 _OUT = click.Option(
-    ["-o", "--out"], type=_Variable(), metavar="NAME", help="Variable that gets the record."
+    ["-o", "--out"], type=Variable(), metavar="NAME", help="Variable that gets the record."
 )
+_NAME = click.Argument(["name"], required=False, metavar="NAME")
+_NAMED = click.Option(["--name", "named"], metavar="NAME", help="The same as NAME.")
 
 
-def _command(verb: Verb, text: str, example: str, params: list[click.Parameter]) -> Verb:
+class _CellVerb(Verb):
+    """A command of a cell; NAME stands alone, or behind ``--name`` as on a line."""
+
+    default: str | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and make one of both ways to give the name."""
+        rest = super().parse_args(ctx, args)
+        named, name = ctx.params.pop("named", None), ctx.params.get("name")
+        if name and named and name != named:
+            raise click.UsageError(f"two names are given: {name!r} and --name {named!r}", ctx)
+        ctx.params["name"] = name or named or self.default
+        if ctx.params["name"] is None and not ctx.resilient_parsing:
+            raise click.MissingParameter(ctx=ctx, param=_NAME)
+        return rest
+
+
+def _command(verb: Verb, text: str, example: str, default: str | None = None) -> Verb:
     """Derive a cell magic's command from a verb's: its options, and ``-o/--out``."""
-    own = {param.name for param in params}
-    dropped = {"model", "run", "script", "arguments", "as_json"} | own
+    dropped = {"name", "model", "run", "script", "arguments", "as_json"}
     kept = [param for param in verb.params if param.name not in dropped]
-    command = Verb(
+    command = _CellVerb(
         verb.name, help=text, calls=verb.calls, in_notebook=example, finds_workspace=False
     )
-    command.params = [*params, *kept, _OUT]
+    command.params = [_NAME, _NAMED, *kept, _OUT]
+    command.default = default
     return command
 
 
@@ -78,6 +84,8 @@ def register_cell(notebook: Notebook, source: str, parse: Parse) -> Any:
             f"{{{exc.name}}} is bound by the cell itself, and is not known before it runs",
             hint=f"give its bare name, or bind {exc.name!r} in a cell before",
         ) from None
+    register = registry.register.callback
+    assert register is not None
     active, value = _tracked(notebook, cell, given["name"], {"workspace": given["workspace"]})
     if value is None:
         raise InvalidArgument(
@@ -87,7 +95,7 @@ def register_cell(notebook: Notebook, source: str, parse: Parse) -> Any:
     given = dict(parse())  # again: the cell has bound what the options name
     out = given.pop("out")
     try:
-        version = mlops.register(value, given.pop("name"), run=active.run_id, **given)
+        version = register(value, run=active.run_id, **given)
     except KeyboardInterrupt as exc:
         raise Interrupted("%%mlops_register") from exc
     if out:
@@ -182,13 +190,11 @@ _RUN = _command(
     "parameters, metrics, figures, what is printed, commit and uncommitted diff, environment "
     "and dataset digests. A cell that raises leaves it FAILED.",
     "%%mlops_run boosted --param depth=3 -o run",
-    [],
 )
 _REGISTER = _command(
     registry.register,
     "Run the cell inside a tracked run, then register its last expression as NAME.",
     "%%mlops_register flight-delay --data train --target late --holdout holdout",
-    [click.Argument(["name"])],
 )
 _TEST = _command(
     training.run,
@@ -196,7 +202,7 @@ _TEST = _command(
     "function named assert... or check..., is a check. All are run; those that fail are "
     "reported together.",
     "%%mlops_test sanity",
-    [click.Argument(["name"], required=False, default="checks")],
+    default="checks",
 )
 
 MAGICS: dict[str, tuple[Verb, Callable[[Notebook, str, Parse], Any]]] = {

@@ -14,7 +14,7 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from mlops_magics.cli.group import mlops
+from mlops_magics.magics.lines import mlops
 from mlops_magics.magics.notebook import Notebook
 
 __all__ = ["matcher"]

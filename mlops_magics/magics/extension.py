@@ -9,7 +9,6 @@ from typing import Any
 import click
 from IPython.core.magic import Magics, magics_class, no_var_expand
 
-from mlops_magics.cli.group import mlops
 from mlops_magics.cli.parameters import explain
 from mlops_magics.cli.usage import translate
 from mlops_magics.errors import InvalidArgument, NotFound, SourceUnreadable
@@ -17,6 +16,7 @@ from mlops_magics.magics import cells, configuration
 from mlops_magics.magics.arguments import split, strip_semicolon
 from mlops_magics.magics.completion import matcher
 from mlops_magics.magics.interrupts import Interrupted
+from mlops_magics.magics.lines import mlops
 from mlops_magics.magics.notebook import Notebook
 
 __all__ = ["MLOps"]

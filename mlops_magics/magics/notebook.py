@@ -15,6 +15,7 @@ from mlops_magics.cli.monitoring import monitor
 from mlops_magics.cli.progress import Progress, TerminalBar
 from mlops_magics.errors import MlopsError
 from mlops_magics.magics.frontend import headless
+from mlops_magics.magics.lines import OUT
 from mlops_magics.magics.progress import NotebookBar
 from mlops_magics.records import Record, plain
 
@@ -86,11 +87,13 @@ class Notebook(Caller):
 
     def answer(self, command: click.Command, result: Any, *, as_json: bool) -> Any:
         """Return the record, so that the notebook shows it or binds it."""
-        if as_json:
-            return plain(result)
-        if command is monitor and isinstance(result, Record):
-            return self._live(result, click.get_current_context().params.get("workspace"))
-        return result
+        context = click.get_current_context()
+        given = plain(result) if as_json else result
+        if out := context.meta.get(OUT):
+            self.shell.user_ns[out] = given
+        if command.callback is monitor.callback and isinstance(given, Record):
+            return self._live(given, context.params.get("workspace"))
+        return given
 
     def _live(self, picture: Any, workspace: Any) -> Any:
         if headless(self.shell):

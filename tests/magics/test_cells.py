@@ -175,7 +175,8 @@ def test_await_in_a_cell_is_refused_before_it_runs(shell, workspace):
 
 def test_a_cells_model_is_really_registered_with_its_evidence(shell, workspace):
     version = shell.run(
-        "%%mlops_register wine --data train --target target --holdout holdout --alias challenger\n"
+        "%%mlops_register wine --data train --target target --holdout holdout "
+        "--alias challenger --min accuracy=0.6\n"
         "from sklearn.datasets import load_wine\n"
         "from sklearn.linear_model import LogisticRegression\n"
         "frame = load_wine(as_frame=True).frame.sample(frac=1, random_state=0)\n"
@@ -227,3 +228,27 @@ def test_an_interrupted_registration_is_told_as_one(shell, workspace, monkeypatc
     with pytest.raises(KeyboardInterrupt, match="%%mlops_register was interrupted"):
         shell.run("%%mlops_register m\n1")
     assert "Traceback" not in shell.shown
+
+
+@pytest.mark.parametrize("given", ["first", "--name first", "first --name first"])
+@pytest.mark.parametrize("magic", ["mlops_run", "mlops_test"])
+def test_the_name_stands_alone_or_behind_its_option(shell, workspace, magic, given):
+    shell.run(f"%%{magic} {given} -o kept\nassert 1 == 1")
+    assert shell["kept"].name == "first"
+
+
+def test_a_registration_takes_its_name_as_the_line_does(shell, workspace, monkeypatch):
+    asked = []
+    monkeypatch.setattr(mlops, "register", lambda *given, **options: asked.append((given, options)))
+    shell.run("%%mlops_register --name forest --min auc=0.7\n'model'")
+    ((given, options),) = asked
+    assert given == ("model", "forest")
+    assert options["min"] == {"auc": "0.7"}
+    assert options["run"] == mlops.runs(workspace=workspace)[0].run_id
+
+
+def test_a_cell_with_two_names_or_none_is_refused(shell, workspace):
+    with pytest.raises(InvalidArgument, match="two names are given: 'a' and --name 'b'"):
+        shell.run("%%mlops_run a --name b\n1")
+    with pytest.raises(InvalidArgument, match="NAME is missing"):
+        shell.run("%%mlops_register --alias champion\n1")

@@ -94,6 +94,25 @@ def test_a_result_can_be_assigned_even_with_a_semicolon(shell, seen):
     assert isinstance(shell["y"], Seen)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%mlops_promote m/1 -o kept",
+        "%mlops promote m/1 --out kept;",
+        "%mlops_promote --out=kept m/1",
+    ],
+)
+def test_a_line_binds_its_record_as_a_cell_does(shell, seen, line):
+    shell.run(line)
+    assert isinstance(shell["kept"], Seen)
+    assert shell["kept"].options["given"] == ("m/1", "champion")
+
+
+def test_a_line_binds_to_nothing_that_is_no_variable(shell, seen):
+    with pytest.raises(InvalidArgument, match="cannot be a variable's name"):
+        shell.run("%mlops_promote m/1 -o class")
+
+
 def test_a_semicolon_silences_the_display(shell, seen):
     assert shell.run("%mlops_promote m/1;") is None
     assert "Seen" not in shell.shown
