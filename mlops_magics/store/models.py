@@ -184,7 +184,7 @@ def _unknown_name(workspace: Workspace, name: str) -> ModelNotFound:
     import difflib
 
     names = [model.name for model in workspace.tracking.client.search_registered_models()]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else "see them with: mlops registry"
     return ModelNotFound(f"no registered model {name!r}", hint=hint)
 

@@ -50,7 +50,7 @@ def test_failed_requests_are_there_with_their_error(place, package):
 def test_nothing_yet_says_how_to_begin(place, package):
     revision(place, package)
     table = predictions("flight-delay", workspace=place)
-    assert "mlops predict flight-delay" in str(table)
+    assert "mlops predict flight-delay --data ROWS" in str(table)
     assert table.df.empty
 
 
