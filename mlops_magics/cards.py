@@ -7,6 +7,7 @@ light and dark both read well. There is no script in a card.
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import itertools
 import math
@@ -14,6 +15,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from mlops_magics.errors import magic_form, printable
@@ -156,7 +158,7 @@ class Card:
 
     def html(self) -> str:
         """Return the card for a notebook."""
-        parts = [f'<div class="mlops-card"><style>{_STYLE}</style>', '<div class="mlops-head">']
+        parts = [f'<div class="mlops-card"><style>{_style()}</style>', '<div class="mlops-head">']
         parts.append(f'<span class="mlops-title">{html.escape(self.title)}</span>')
         if self.subtitle:
             parts.append(f'<span class="mlops-sub">{html.escape(self.subtitle)}</span>')
@@ -365,51 +367,7 @@ def _spark_html(spark: Spark) -> str:
     )
 
 
-# a card brings its style along: outputs are shown one by one, in any frontend
-_STYLE = """
-.mlops-card{--m-ink:var(--jp-ui-font-color1,var(--vscode-editor-foreground,inherit));
---m-soft:var(--jp-ui-font-color2,var(--vscode-descriptionForeground,#757575));
---m-line:var(--jp-border-color2,#bdbdbd80);--m-hair:var(--jp-border-color3,#e0e0e060);
---m-now:#2f7fc4;--m-then:#9aa1ab;--m-good:#23855f;--m-bad:#c4372d;--m-warn:#b8620b;
-font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--m-ink);
-border:1px solid var(--m-line);border-radius:8px;padding:12px 16px;margin:4px 0;max-width:960px;
-width:fit-content;min-width:min(480px,100%);box-sizing:border-box}
-[data-jp-theme-light=false] .mlops-card,.vscode-dark .mlops-card{--m-now:#62b0ee;--m-then:#767d87;
---m-good:#5cc79c;--m-bad:#ff8a80;--m-warn:#f2a45c}
-.mlops-card :is(dl,dt,dd,p){margin:0;padding:0}
-.mlops-head{display:flex;gap:4px 10px;align-items:baseline;flex-wrap:wrap}
-.mlops-title{font-size:16px;font-weight:600;letter-spacing:-.01em;overflow-wrap:anywhere}
-.mlops-sub,.mlops-ci,.mlops-card .mlops-note{color:var(--m-soft)}
-.mlops-badge{--m-tone:var(--m-soft);font-size:12px;font-weight:600;line-height:18px;padding:0 8px;
-border-radius:9px;white-space:nowrap;display:inline-block;color:var(--m-tone);
-background:color-mix(in srgb,var(--m-tone) 13%,transparent)}
-.mlops-good{--m-tone:var(--m-good)}.mlops-bad{--m-tone:var(--m-bad)}
-.mlops-warn{--m-tone:var(--m-warn)}
-.mlops-card .mlops-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 20px;
-margin-top:8px}
-.mlops-card .mlops-facts dt{float:none;width:auto;color:var(--m-soft);font-weight:400}
-.mlops-card .mlops-facts dd{float:none;width:auto;overflow-wrap:anywhere;min-width:0}
-.mlops-scroll{overflow:auto;max-height:560px}.mlops-grid-title{font-weight:600;margin-top:14px}
-.mlops-card table.mlops-grid{border-collapse:collapse;border:0;margin:8px 0 0;font-size:13px;
-table-layout:auto}
-.mlops-card .mlops-grid :is(thead,tbody) tr{background:none;border:0}
-.mlops-card .mlops-grid tbody tr:hover{background:var(--m-hair)}
-.mlops-card .mlops-grid :is(th,td){text-align:left;padding:4px 20px 4px 0;background:none;border:0;
-border-bottom:1px solid var(--m-hair);max-width:420px;overflow-wrap:break-word;
-vertical-align:middle}
-.mlops-card .mlops-grid th{color:var(--m-soft);font-weight:400;font-size:12px;white-space:nowrap;
-border-bottom-color:var(--m-line)}
-.mlops-card .mlops-grid tr:last-child td{border-bottom:0}
-.mlops-card .mlops-grid :is(th,td):last-child{padding-right:0}
-.mlops-card .mlops-grid .mlops-num{text-align:right}
-.mlops-card :is(dd,td){font-variant-numeric:tabular-nums}
-.mlops-fold summary{color:var(--m-soft);font-size:12px;cursor:pointer;margin-top:6px}
-.mlops-ci{font-size:12px;white-space:nowrap;margin-left:4px}
-.mlops-card code{font-family:var(--jp-code-font-family,monospace);font-size:12px;padding:1px 5px;
-color:inherit;background:color-mix(in srgb,currentColor 8%,transparent);border-radius:4px}
-.mlops-spark{display:block}.mlops-bar{fill:var(--m-now)}.mlops-ref{fill:var(--m-then)}
-.mlops-card .mlops-note{margin-top:8px;font-size:12px;max-width:80ch}
-.mlops-note+.mlops-note{margin-top:2px!important}
-.mlops-card .mlops-next{margin-top:10px;display:flex;flex-wrap:wrap;gap:4px 10px}
-.mlops-next span{color:var(--m-soft)}
-"""
+@functools.cache
+def _style() -> str:
+    """Return the style that each card brings along, as frontends show outputs one by one."""
+    return Path(__file__).with_name("cards.css").read_text("utf-8")
