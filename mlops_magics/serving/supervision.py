@@ -160,12 +160,13 @@ class Supervisor:
         self._identity = Identity.of()
 
     def run(self) -> None:
-        """Supervise until SIGTERM, then drain: gateway, workers, agent."""
+        """Supervise until SIGTERM, or until the workspace is removed; then drain."""
         signal.signal(signal.SIGTERM, self._end)
         signal.signal(signal.SIGINT, self._end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._adopt()
-        while not self._ending:
+        # without its folder nobody could find this server any more, to use or to stop it
+        while not self._ending and self.folder.path.is_dir():
             try:
                 self._tick()
             except OSError as exc:
