@@ -29,7 +29,7 @@ def register(
     target: str | None = None,
     holdout: pd.DataFrame | str | None = None,
     min: Mapping[str, float | str] | None = None,  # noqa: A002 - the gate's word in all faces
-    max: Mapping[str, float | str] | None = None,  # noqa: A002
+    max: Mapping[str, float | str] | None = None,  # noqa: A002 - likewise
     predict_fn: str = "predict",
     trust: Sequence[str] = (),
     description: str | None = None,

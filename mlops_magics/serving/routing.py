@@ -74,7 +74,7 @@ class Endpoint:
         if len(self.arms) == 1:
             return self.arms[0]
         # no secret is drawn here: shares of traffic
-        return random.choices(self.arms, self._weights)[0]  # noqa: S311
+        return random.choices(self.arms, self._weights)[0]  # noqa: S311 - as said above
 
 
 class Router:

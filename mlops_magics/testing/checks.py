@@ -46,7 +46,7 @@ def test(
     *,
     task: str | None = None,
     min: Mapping[str, float | str] | None = None,  # noqa: A002 - the gate's word in all faces
-    max: Mapping[str, float | str] | None = None,  # noqa: A002
+    max: Mapping[str, float | str] | None = None,  # noqa: A002 - likewise
     no_worse_than: Any = None,
     slices: Sequence[str] = (),
     max_gap: float | Mapping[str, float] | None = None,

@@ -20,7 +20,7 @@ from mlops_magics.errors import FrontEndMissing, MlopsError
 from mlops_magics.store.workspace import Workspace, resolve
 from mlops_magics.widgets.twin import Picture, twin
 
-__all__ = ["MonitorWidget", "live", "watch"]
+__all__ = ["MonitorWidget", "live"]
 
 BUNDLE = Path(__file__).with_name("monitor.js")
 STYLE = Path(__file__).with_name("monitor.css")
@@ -185,51 +185,6 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
             return
         self._static_of = (time.monotonic(), content)
         self._static.update(self._static_bundle(), raw=True)
-
-
-def watch(
-    endpoint: str,
-    *,
-    last: str = "1h",
-    since: float | None = None,
-    until: float | None = None,
-    workspace: Workspace | None = None,
-) -> MonitorWidget:
-    """Watch an endpoint live.
-
-    Parameters
-    ----------
-    endpoint : str
-        Its name.
-    last : str
-        Length of the window, which moves on with time.
-    since, until : float, optional
-        The window's begin and end, seconds since 1970. One that has ended is shown once.
-    workspace : Workspace, optional
-        Default: found upward from the working directory, now.
-
-    Returns
-    -------
-    MonitorWidget
-
-    Raises
-    ------
-    EndpointNotFound
-        No endpoint of that name.
-    """
-    workspace = resolve(workspace)
-
-    def read() -> Picture:
-        picture: Picture = mlops.monitor(
-            endpoint, last=last, since=since, until=until, workspace=workspace
-        )
-        return picture
-
-    return MonitorWidget(
-        read,
-        roll_back=lambda: mlops.rollback(endpoint, workspace=workspace),
-        fixed=until is not None and until <= time.time(),
-    )
 
 
 def live(picture: Picture, *, workspace: Workspace | None = None) -> MonitorWidget:
