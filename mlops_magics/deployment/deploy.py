@@ -196,7 +196,7 @@ def _take_traffic(
 ) -> None:
     """Give a revision all the traffic, if nothing else has changed the endpoint meanwhile."""
     now = time.time()
-    before = flip(connection, name, revision, generation, settings={"log": log}, now=now)
+    before = flip(connection, name, revision, generation, settings={"log": {"mode": log}}, now=now)
     row = connection.execute(
         sa.select(tables.revisions).where(tables.revisions.c.id == revision)
     ).one()

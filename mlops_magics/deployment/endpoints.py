@@ -340,7 +340,7 @@ def _record(
         traffic=traffic,
         revisions=revisions,
         curl=_curl(workspace, url, found, main) if url else None,
-        log=(row.settings or {}).get("log", "durable"),
+        log=plan.log_policy(row.settings).mode,
         updated=row.updated,
     )
 

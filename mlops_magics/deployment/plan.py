@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from mlops_magics.errors import DeployConflict, DeployError, LockTimeout, ServerNotRunning
 from mlops_magics.serving import server
 from mlops_magics.serving.folder import ServerFolder
-from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision, Share
+from mlops_magics.serving.plan import LogPolicy, Plan, PlannedEndpoint, PlannedRevision, Share
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["LIVE", "await_applied", "bury", "deploying", "project"]
+__all__ = ["LIVE", "await_applied", "bury", "deploying", "log_policy", "project"]
 
 LIVE = ("STARTING", "SERVING", "WARM")
 """Revisions whose workers run."""
@@ -58,13 +58,15 @@ def project(workspace: Workspace) -> int:
                     version=row.version,
                     package=row.package,
                     workers=row.workers,
+                    runtime=row.runtime or "",
+                    python=(row.environment or {}).get("python", ""),
                 )
                 for row in live
             },
             endpoints={
                 row.name: PlannedEndpoint(
                     traffic=[Share(**share) for share in row.traffic],
-                    log=(row.settings or {}).get("log", "durable"),
+                    log=log_policy(row.settings),
                 )
                 for row in named
                 if row.traffic
@@ -74,6 +76,21 @@ def project(workspace: Workspace) -> int:
             plan = msgspec.structs.replace(plan, generation=before.generation + 1)
             plan.write(folder.plan)
     return plan.generation
+
+
+def log_policy(settings: dict[str, Any] | None) -> LogPolicy:
+    """Return what an endpoint's settings say of its inference log.
+
+    Examples
+    --------
+    >>> log_policy({"log": {"mode": "durable", "fraction": 0.1}}).fraction
+    0.1
+    """
+    found = (settings or {}).get("log") or {}
+    if isinstance(found, str):  # as endpoints of version 0.1 have it
+        found = {"mode": found}
+    known = {key: value for key, value in found.items() if key in LogPolicy.__struct_fields__}
+    return LogPolicy(**known)
 
 
 @contextlib.contextmanager

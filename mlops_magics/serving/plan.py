@@ -12,11 +12,22 @@ import msgspec
 
 from mlops_magics.store.workspace import write_atomic
 
-__all__ = ["Plan", "PlannedEndpoint", "PlannedRevision", "Share"]
+__all__ = ["SHADOW", "LogPolicy", "Plan", "PlannedEndpoint", "PlannedRevision", "Share"]
+
+SHADOW = "shadow"
+"""The variant whose answers nobody gets."""
 
 
 class PlannedRevision(msgspec.Struct, frozen=True):
-    """A revision whose workers shall run."""
+    """A revision whose workers shall run.
+
+    Attributes
+    ----------
+    runtime : str
+        ``native`` or ``onnx``; empty: what the package's manifest says.
+    python : str
+        The interpreter of an environment of its own; empty: the server's.
+    """
 
     id: int
     endpoint: str
@@ -25,21 +36,51 @@ class PlannedRevision(msgspec.Struct, frozen=True):
     version: str
     package: str
     workers: int = 1
+    runtime: str = ""
+    python: str = ""
 
 
 class Share(msgspec.Struct, frozen=True):
-    """A revision's share of an endpoint's traffic."""
+    """A revision's share of an endpoint's traffic.
+
+    Attributes
+    ----------
+    variant : str
+        ``champion``, ``canary`` or ``shadow``.
+    percent : float
+        Of the requests: the champion's and the canary's add up to 100. Of a shadow: how many of
+        all requests are mirrored to it.
+    """
 
     revision: int
     variant: str = "champion"
     percent: float = 100.0
 
 
+class LogPolicy(msgspec.Struct, frozen=True):
+    """What the inference table keeps of an endpoint's requests.
+
+    Attributes
+    ----------
+    mode : str
+        ``durable``: written before the answer leaves; when that cannot be done, answers go on
+        without a prediction id, counted. ``strict``: 503 instead. ``off``: nothing is kept.
+    fraction : float
+        Of the requests, those that are kept; chosen by request id.
+    mask : list of str
+        Input columns whose values are kept as null.
+    """
+
+    mode: str = "durable"
+    fraction: float = 1.0
+    mask: list[str] = []
+
+
 class PlannedEndpoint(msgspec.Struct, frozen=True):
-    """Where an endpoint's requests go."""
+    """Where an endpoint's requests go, and what is kept of them."""
 
     traffic: list[Share]
-    log: str = "durable"
+    log: LogPolicy = LogPolicy()
 
 
 class Plan(msgspec.Struct, frozen=True):

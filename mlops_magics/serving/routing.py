@@ -158,7 +158,7 @@ class Router:
             labels = (name, str(share.revision), revision.planned.version, share.variant)
             tally = self.tallies.setdefault(labels, Tally(labels))
             arms.append(Arm(revision, share.variant, share.percent, tally))
-        return Endpoint(name, arms, planned.log != "off")
+        return Endpoint(name, arms, planned.log.mode != "off")
 
     def _bring_up(self, planned: PlannedRevision) -> Revision:
         revision = Revision(planned)

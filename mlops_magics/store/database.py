@@ -21,7 +21,7 @@ from mlops_magics.errors import DatabaseUnavailable, InvalidSetting, MissingExtr
 
 __all__ = ["HEAD", "Database"]
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test holds it to the files in ``migrations/versions``."""
 
 

@@ -32,6 +32,8 @@ __all__ = [
     "pipeline_steps",
     "predictions",
     "revisions",
+    "rollouts",
+    "scorings",
     "spool",
     "windows",
 ]
@@ -97,6 +99,8 @@ revisions = Table(
     Column("package", Text, nullable=False),
     Column("digest", String(80), nullable=False),
     Column("workers", Integer, nullable=False, default=1),
+    Column("runtime", String(16)),  # native or onnx; null: what the package says
+    Column("environment", JSON),  # of its own: {python, digest}; null: the server's
     # STARTING, SERVING, WARM, RETIRED, FAILED
     Column("status", String(16), nullable=False),
     Column("reason", Text),
@@ -122,6 +126,8 @@ predictions = Table(
     Column("status", Integer, nullable=False),
     Column("latency", Float, nullable=False),  # milliseconds
     Column("error", Text),
+    Column("mirror_of", String(128)),  # of a shadow's answer: the request that was mirrored
+    Column("trace_id", String(32)),  # W3C trace context
     Index("ix_predictions_endpoint_time", "endpoint", "time"),
 )
 
@@ -147,7 +153,54 @@ windows = Table(
     Column("errors", BigInteger, nullable=False),
     Column("latency", JSON, nullable=False),  # counts on fixed logarithmic edges
     Column("profile", JSON),
+    Column("cpu", Float),  # seconds of cores that its workers have used
+    Column("memory", BigInteger),  # the most bytes that its workers have held together
     UniqueConstraint("endpoint", "revision", "start", name="uq_windows_key"),
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column(
+        "endpoint", String(255), ForeignKey("endpoints.name", ondelete="CASCADE"), nullable=False
+    ),
+    Column("revision", BigInteger, nullable=False),  # the candidate
+    Column("baseline", BigInteger, nullable=False),
+    Column("variant", String(32), nullable=False),  # canary or shadow
+    Column("status", String(16), nullable=False),  # RUNNING, PROMOTED, ROLLED_BACK, ENDED
+    Column("steps", JSON, nullable=False, default=list),
+    Column("step", Integer, nullable=False, default=0),
+    Column("rules", JSON, nullable=False, default=dict),
+    Column("evidence", JSON, nullable=False, default=dict),
+    Column("reason", Text),
+    Column("actor", String(255), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("stepped", Float, nullable=False),
+    Column("ended", Float),
+    Index("ix_rollouts_endpoint_status", "endpoint", "status"),
+)
+
+scorings = Table(
+    "scorings",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(16), nullable=False),  # batch or stream
+    Column("model", String(255), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("digest", String(80), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("output", Text, nullable=False),
+    Column("status", String(16), nullable=False),  # RUNNING, FINISHED, FAILED, STOPPED
+    Column("rows", BigInteger, nullable=False, default=0),
+    Column("rejects", BigInteger, nullable=False, default=0),
+    Column("position", JSON, nullable=False, default=dict),
+    Column("reason", Text),
+    Column("actor", String(255), nullable=False),
+    Column("started", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    Column("ended", Float),
+    Index("ix_scorings_output", "output"),
 )
 
 alerts = Table(
