@@ -39,6 +39,10 @@ class Request(msgspec.Struct):
         One for each row.
     ms : float
         Latency in milliseconds.
+    mirror_of : str or None
+        Of a shadow's answer: the id of the request that was mirrored.
+    trace_id : str or None
+        The trace that the caller's ``traceparent`` names: 32 hexadecimal digits.
     """
 
     id: str
@@ -54,6 +58,8 @@ class Request(msgspec.Struct):
     rows: list[list[Any]] | None = None
     outputs: list[Any] | None = None
     error: str | None = None
+    mirror_of: str | None = None
+    trace_id: str | None = None
 
     @property
     def answered(self) -> bool:
@@ -100,6 +106,8 @@ def _explode(request: Request) -> Iterator[dict[str, Any]]:
         "status": request.status,
         "latency": request.ms,
         "error": request.error,
+        "mirror_of": request.mirror_of,
+        "trace_id": request.trace_id,
     }
     rows = request.rows or []
     size = max(len(rows), len(request.outputs or [])) if request.answered else min(1, len(rows))

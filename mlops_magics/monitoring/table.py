@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "Predictions", "predictions"]
 
+_RARE = ("mirror_of", "trace_id")  # columns of .df where a row has such a value
+
 
 @dataclass(frozen=True)
 class Prediction(Record):
@@ -42,6 +44,10 @@ class Prediction(Record):
         HTTP status.
     latency : float
         Milliseconds, of the whole request.
+    mirror_of : str or None
+        Of a shadow's answer: the id of the request that was mirrored.
+    trace_id : str or None
+        The trace that the caller's ``traceparent`` named.
     """
 
     prediction_id: str
@@ -58,6 +64,8 @@ class Prediction(Record):
     status: int
     latency: float
     error: str | None
+    mirror_of: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Predictions(Table):
 
         names = ["prediction_id", "time", "version", "variant", "output", "label", "status"]
         names += ["latency", "error"]
+        names += [name for name in _RARE if any(getattr(row, name) for row in self.rows)]
         about = pd.DataFrame([{name: getattr(row, name) for name in names} for row in self.rows])
         if about.empty:
             return pd.DataFrame(columns=names)
@@ -109,6 +118,7 @@ class Predictions(Table):
             "label": row.label,
             "ms": round(row.latency, 2),
             "status": Badge(str(row.status), "good" if good else "bad"),
+            **({"trace": row.trace_id} if any(one.trace_id for one in self.rows) else {}),
         }
 
 

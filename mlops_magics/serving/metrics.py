@@ -1,12 +1,16 @@
-"""Metrics for Prometheus: counts and latency histograms of each variant.
+"""Metrics for Prometheus: what each variant has answered, and what its revisions and workers do.
 
 Counted in plain integers on the hot path; turned into Prometheus's families when they are read.
+Units are seconds and bytes, names as Prometheus's conventions have them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import (
@@ -18,11 +22,13 @@ from prometheus_client.core import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from mlops_magics.serving.resources import Usages
+
 if TYPE_CHECKING:
-    from mlops_magics.serving.routing import Router
+    from mlops_magics.serving.routing import Revision, Router
     from mlops_magics.serving.spool import Spool
 
-__all__ = ["Tally", "exposition"]
+__all__ = ["Tally", "Timings", "exposition"]
 
 EDGES = (
     0.0005,
@@ -40,7 +46,10 @@ EDGES = (
     5.0,
     10.0,
 )
-"""Upper edges of the latency histogram, in seconds."""
+"""Upper edges of the histograms of times, in seconds."""
+
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Upper edges of the histogram of batches' sizes, in rows."""
 
 
 class Tally:
@@ -69,57 +78,183 @@ class Tally:
         self.buckets[bisect_left(EDGES, seconds)] += 1
 
 
+class Timings:
+    """How a revision's batches were: how large, how long in the queue, how long computed.
+
+    Examples
+    --------
+    >>> timings = Timings()
+    >>> timings.batch(3, 0.0004, 0.002)
+    >>> timings.batches, timings.rows
+    (1, 3)
+    """
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.restarts = 0  # workers that took an ended one's place
+        self.rows = 0
+        self.queued = 0.0
+        self.computed = 0.0
+        self.row_buckets = [0] * (len(ROWS) + 1)
+        self.queue_buckets = [0] * (len(EDGES) + 1)
+        self.compute_buckets = [0] * (len(EDGES) + 1)
+
+    def batch(self, rows: int, queued: float, computed: float) -> None:
+        """Count one batch that a worker has answered.
+
+        Parameters
+        ----------
+        rows : int
+            In the batch.
+        queued : float
+            Seconds that its oldest request has waited before it was sent to the worker.
+        computed : float
+            Seconds from then to the worker's answer.
+        """
+        self.batches += 1
+        self.rows += rows
+        self.queued += queued
+        self.computed += computed
+        self.row_buckets[bisect_left(ROWS, rows)] += 1
+        self.queue_buckets[bisect_left(EDGES, queued)] += 1
+        self.compute_buckets[bisect_left(EDGES, computed)] += 1
+
+
 class _Reader(Collector):
-    def __init__(self, router: Router, spool: Spool) -> None:
+    def __init__(self, router: Router, spool: Spool, usages: Usages) -> None:
         self.router = router
         self.spool = spool
+        self.usages = usages
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._answers()
+        yield from self._batches()
+        yield from self._workers()
+        yield from self._log()
+        build = GaugeMetricFamily(
+            "mlops_build_info", "Which server this is; always 1.", labels=["version", "python"]
+        )
+        build.add_metric([version("mlops-magics"), python_version()], 1)
+        yield build
+
+    def _answers(self) -> Iterator[Metric]:
         names = ["endpoint", "revision", "version", "variant"]
         requests = CounterMetricFamily(
-            "mlops_requests", "Answers by status.", labels=[*names, "status"]
+            "mlops_requests", "Requests answered, by HTTP status.", labels=[*names, "status"]
         )
         rows = CounterMetricFamily("mlops_rows", "Rows predicted.", labels=names)
         latency = HistogramMetricFamily(
-            "mlops_request_seconds", "Time from a request's head to its answer.", labels=names
+            "mlops_request_duration_seconds",
+            "Time from a request's head to its answer.",
+            labels=names,
         )
         for tally in self.router.tallies.values():
             labels = list(tally.labels)
             for status, count in tally.statuses.items():
                 requests.add_metric([*labels, str(status)], count)
             rows.add_metric(labels, tally.rows)
-            latency.add_metric(labels, list(_cumulated(tally.buckets)), tally.seconds)
+            latency.add_metric(labels, _cumulated(EDGES, tally.buckets), tally.seconds)
         yield from (requests, rows, latency)
-        yield from self._gauges()
 
-    def _gauges(self) -> Iterable[Metric]:
-        ready = GaugeMetricFamily("mlops_workers_ready", "Workers up.", labels=["revision"])
-        queue = GaugeMetricFamily("mlops_queue_length", "Requests waiting.", labels=["revision"])
-        batches = CounterMetricFamily("mlops_batches", "Batches computed.", labels=["revision"])
-        batched = CounterMetricFamily("mlops_batched_rows", "Rows in them.", labels=["revision"])
+    def _batches(self) -> Iterator[Metric]:
+        names = ["endpoint", "revision", "version"]
+        flying = GaugeMetricFamily(
+            "mlops_requests_in_flight", "Requests that wait or are being computed.", labels=names
+        )
+        waiting = GaugeMetricFamily("mlops_queue_length", "Requests that wait.", labels=names)
+        queued = HistogramMetricFamily(
+            "mlops_queue_duration_seconds",
+            "Time that a batch's oldest request has waited for a worker.",
+            labels=names,
+        )
+        computed = HistogramMetricFamily(
+            "mlops_compute_duration_seconds",
+            "Time from a batch's dispatch to its worker's answer.",
+            labels=names,
+        )
+        sizes = HistogramMetricFamily("mlops_batch_rows", "Rows in a batch.", labels=names)
         for revision in self.router.revisions.values():
-            if revision.batcher is not None:
-                labels = [str(revision.planned.id)]
-                ready.add_metric(labels, revision.batcher.ready)
-                queue.add_metric(labels, len(revision.batcher.queue))
-                batches.add_metric(labels, revision.batcher.batches)
-                batched.add_metric(labels, revision.batcher.batched_rows)
-        written = CounterMetricFamily("mlops_spool_bytes", "Bytes written to the inference log.")
+            batcher, timings, labels = revision.batcher, revision.timings, _labels(revision)
+            if batcher is None:
+                continue
+            computing = sum(len(link.items) for link in batcher.links)
+            waiting.add_metric(labels, len(batcher.queue))
+            flying.add_metric(labels, len(batcher.queue) + computing)
+            queued.add_metric(labels, _cumulated(EDGES, timings.queue_buckets), timings.queued)
+            computed.add_metric(
+                labels, _cumulated(EDGES, timings.compute_buckets), timings.computed
+            )
+            sizes.add_metric(labels, _cumulated(ROWS, timings.row_buckets), timings.rows)
+        yield from (flying, waiting, queued, computed, sizes)
+
+    def _workers(self) -> Iterator[Metric]:
+        names = ["endpoint", "revision", "version"]
+        ready = GaugeMetricFamily("mlops_workers_ready", "Workers that are up.", labels=names)
+        wanted = GaugeMetricFamily("mlops_workers_wanted", "Workers that shall run.", labels=names)
+        starts = CounterMetricFamily(
+            "mlops_worker_restarts", "Workers started again after they had ended.", labels=names
+        )
+        cpu = CounterMetricFamily(
+            "mlops_worker_cpu_seconds", "Time of cores that workers have used.", labels=names
+        )
+        memory = GaugeMetricFamily(
+            "mlops_worker_resident_memory_bytes", "Memory that workers hold now.", labels=names
+        )
+        usages = self.usages.read(
+            {revision.planned.id: revision.planned.workers for revision in self._revisions()}
+        )
+        for revision in self._revisions():
+            labels, planned = _labels(revision), revision.planned
+            wanted.add_metric(labels, planned.workers)
+            ready.add_metric(labels, revision.batcher.ready if revision.batcher else 0)
+            usage = usages[planned.id]
+            starts.add_metric(labels, revision.timings.restarts)
+            cpu.add_metric(labels, usage.cpu)
+            memory.add_metric(labels, usage.memory)
+        yield from (ready, wanted, starts, cpu, memory)
+
+    def _log(self) -> Iterator[Metric]:
+        written = CounterMetricFamily(
+            "mlops_spool_written_bytes", "Bytes written to the inference log."
+        )
         written.add_metric([], self.spool.written)
-        failures = CounterMetricFamily("mlops_spool_failures", "Log writes that failed.")
+        failures = CounterMetricFamily(
+            "mlops_spool_write_failures", "Writes of the inference log that failed."
+        )
         failures.add_metric([], self.spool.failures)
-        return ready, queue, batches, batched, written, failures
+        backlog = GaugeMetricFamily(
+            "mlops_spool_backlog_bytes", "Bytes of the log's files that are not done with."
+        )
+        backlog.add_metric([], sum(_size(path) for path in self.spool.folder.glob("*.jsonl")))
+        yield from (written, failures, backlog)
+
+    def _revisions(self) -> list[Revision]:
+        return list(self.router.revisions.values())
 
 
-def _cumulated(buckets: list[int]) -> Iterator[tuple[str, float]]:
+def _labels(revision: Revision) -> list[str]:
+    planned = revision.planned
+    return [planned.endpoint, str(planned.id), planned.version]
+
+
+def _cumulated(edges: Sequence[float], buckets: list[int]) -> list[tuple[str, float]]:
     total = 0
-    for edge, count in zip([*map(str, EDGES), "+Inf"], buckets, strict=True):
+    cumulated = []
+    for edge, count in zip([*map(str, map(float, edges)), "+Inf"], buckets, strict=True):
         total += count
-        yield edge, total
+        cumulated.append((edge, float(total)))
+    return cumulated
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # loaded and deleted meanwhile
 
 
 def exposition(router: Router, spool: Spool) -> bytes:
     """Return the metrics in Prometheus's text format."""
     registry = CollectorRegistry()
-    registry.register(_Reader(router, spool))
+    registry.register(_Reader(router, spool, router.usages))
     return generate_latest(registry)

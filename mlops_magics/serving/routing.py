@@ -14,8 +14,9 @@ from mlops_magics.errors import MlopsError
 from mlops_magics.serving import wire
 from mlops_magics.serving.batching import Batcher, Item, WorkerLink
 from mlops_magics.serving.folder import ServerFolder
-from mlops_magics.serving.metrics import Tally
+from mlops_magics.serving.metrics import Tally, Timings
 from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision
+from mlops_magics.serving.resources import Usages
 from mlops_magics.serving.validation import Schema
 from mlops_magics.settings import Settings
 
@@ -34,6 +35,7 @@ class Revision:
         self.manifest: dict[str, Any] = {}
         self.problem: str | None = None
         self.columns = b"[]"
+        self.timings = Timings()
         self.tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -100,6 +102,7 @@ class Router:
         self.endpoints: dict[str, Endpoint] = {}
         self.by_path: dict[str, Endpoint] = {}
         self.tallies: dict[tuple[str, str, str, str], Tally] = {}
+        self.usages = Usages(folder)
         self._deliver = deliver
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -180,15 +183,15 @@ class Router:
         )
         loop = asyncio.get_running_loop()
         revision.tasks = [
-            loop.create_task(self._keep_linked(revision.batcher, planned.id, index))
+            loop.create_task(self._keep_linked(revision, revision.batcher, index))
             for index in range(planned.workers)
         ]
         return revision
 
-    async def _keep_linked(self, batcher: Batcher, revision: int, index: int) -> None:
+    async def _keep_linked(self, revision: Revision, batcher: Batcher, index: int) -> None:
         """Hold a connection to a worker, and make a new one whenever it is lost."""
         loop = asyncio.get_running_loop()
-        path = self.folder.socket(revision, index)
+        path = self.folder.socket(revision.planned.id, index)
         link: WorkerLink | None = None
         try:
             while True:
@@ -198,6 +201,7 @@ class Router:
                     await asyncio.sleep(0.05)  # not up yet, or no descriptor is free just now
                     continue
                 await asyncio.shield(link.lost)
+                revision.timings.restarts += 1
         finally:
             if link is not None:
                 link.close()

@@ -88,6 +88,16 @@ def test_lines_become_rows_of_the_inference_table(place):
     )
 
 
+def test_a_shadows_answer_names_its_request_and_a_traced_one_its_trace(place):
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    write(place, 1, line(1) + line(2, variant="shadow", mirror_of="r000001", trace_id=trace))
+    assert Agent(place).load() == 2
+    t = tables.predictions.c
+    with place.database.read() as connection:
+        rows = connection.execute(sa.select(t.mirror_of, t.trace_id).order_by(t.request_id)).all()
+    assert rows == [(None, None), ("r000001", trace)]
+
+
 def test_loading_again_adds_nothing(place):
     write(place, 1, b"".join(line(number) for number in range(50)), writer=os.getpid())
     agent = Agent(place)

@@ -229,7 +229,7 @@ def test_metrics_count_answers_by_status(served):
         text = client.get("/metrics").text
     assert 'mlops_requests_total{endpoint="mixed"' in text
     assert 'status="200"' in text
-    assert 'mlops_workers_ready{revision="1"} 1.0' in text
+    assert 'mlops_workers_ready{endpoint="mixed",revision="1",' in text
 
 
 def test_a_killed_worker_is_answered_for_and_started_again(served):
