@@ -15,7 +15,8 @@ import mlops_magics as mlops
 from mlops_magics import errors
 from mlops_magics.cli.group import mlops as group
 
-SINGULAR = {"param": "params", "tag": "tags", "artifact": "artifacts"}  # repeated, so singular
+# repeated, so singular
+SINGULAR = {"param": "params", "rule": "rules", "tag": "tags", "artifact": "artifacts"}
 # told to the command itself, not to its function
 FACE_ONLY = {"workspace", "json", "help", "compare", "script", "arguments", "no_autolog"}
 

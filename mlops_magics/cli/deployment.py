@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import ENDPOINT, LATENCY, MODEL, Choice
+from mlops_magics.cli.parameters import (
+    DURATION,
+    ENDPOINT,
+    LATENCY,
+    MODEL,
+    PERCENT,
+    Choice,
+    Pairs,
+    gather,
+)
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -24,27 +33,74 @@ __all__ = ["deploy", "endpoints", "undeploy"]
 )
 @click.argument("model", type=MODEL)
 @click.option("--endpoint", type=ENDPOINT, help="Default: the model's name.")
+@click.option("--canary", type=PERCENT, help="Its first share of the requests, such as 10%.")
+@click.option(
+    "--shadow",
+    type=PERCENT,
+    is_flag=False,
+    flag_value="100%",
+    help="Mirror requests to it instead; its answers reach nobody. Alone: all of them.",
+)
+@click.option("--steps", help="A canary's shares, one after another: 10%,25%,50%.")
+@click.option("--every", type=DURATION, help="How long a step lasts at least.  [default: 60s]")
+@click.option(
+    "--min-requests",
+    type=click.IntRange(min=1),
+    help="Requests that it must have answered in a step.  [default: 200]",
+)
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    type=Pairs(text=True),
+    metavar="RULE=LIMIT",
+    help="What it may do worse: errors=1%, latency=1.5, quality=2%, shift=0.25; or off.",
+)
+@click.option(
+    "--analysis",
+    type=Choice(["auto", "watch", "off"]),
+    help="Who decides: the rules; the rules, but a person promotes; a person.  [default: auto]",
+)
+@click.option("--follow", is_flag=True, help="Swap whenever MODEL's alias is moved.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--latency-budget", type=LATENCY, help="Refuse when slower, such as 50ms.")
 @click.option(
     "--log",
     type=Choice(["durable", "off"]),
-    default="durable",
-    show_default=True,
-    help="Whether each request is kept in the inference table.",
+    help="Whether each request is kept in the inference table; at first they are.",
 )
 def deploy(
     model: Any,
     endpoint: str | None,
+    canary: str | None,
+    shadow: str | None,
+    steps: str | None,
+    every: str | None,
+    min_requests: int | None,
+    rules: tuple[Any, ...],
+    analysis: str | None,
+    follow: bool,
     workers: int,
     latency_budget: float | None,
-    log: str,
+    log: str | None,
     workspace: Workspace | None,
 ) -> Any:
-    """Serve a version of MODEL at an endpoint, after its pre-checks have passed."""
+    """Serve a version of MODEL at an endpoint, after its pre-checks have passed.
+
+    With --canary or --shadow it comes beside the champion, and the server compares the two by the
+    rules: see mlops traffic. With --follow the endpoint goes where MODEL's alias goes.
+    """
     return mlops.deploy(
         model,
         endpoint,
+        canary=canary,
+        shadow=shadow,
+        steps=steps,
+        every=every,
+        min_requests=min_requests,
+        rules=gather(rules),
+        analysis=analysis,
+        follow=follow,
         workers=workers,
         latency_budget=latency_budget,
         log=log,

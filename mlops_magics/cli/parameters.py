@@ -29,6 +29,7 @@ __all__ = [
     "ENDPOINT",
     "LATENCY",
     "MODEL",
+    "PERCENT",
     "REGISTERED",
     "REPORT",
     "ROWS",
@@ -337,6 +338,19 @@ class Latency(Type):
         return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
+class Percent(Type):
+    """A share of the requests: ``10%``, or a plain number."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the form; the verbs take the text."""
+        text = str(value).strip()
+        if not re.fullmatch(r"\d+(\.\d+)?\s*%?", text):
+            raise click.BadParameter(f"{value!r} is not a percentage such as 10%", ctx, param)
+        return text
+
+
 class Choice(click.Choice[str]):
     """One of some words; a wrong one gets the nearest."""
 
@@ -388,3 +402,4 @@ ASSIGNMENT = Assignment()
 COLUMN = Column()
 DURATION = Duration()
 LATENCY = Latency()
+PERCENT = Percent()

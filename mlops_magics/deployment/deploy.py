@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from mlops_magics.deployment import checks, plan
+from mlops_magics.deployment import checks, plan, rollout, shares
 from mlops_magics.deployment.checks import Progress
 from mlops_magics.deployment.endpoints import Endpoint, check_name, endpoint, refuse_foreign
-from mlops_magics.errors import DeployConflict, DeployFailed, InvalidArgument, MlopsError
+from mlops_magics.deployment.order import Order, alias_of, check_package, reference
+from mlops_magics.deployment.rules import candidacy
+from mlops_magics.errors import DeployFailed, InvalidArgument, MlopsError
 from mlops_magics.serving import server
-from mlops_magics.serving.validation import Schema
 from mlops_magics.store import ledger, models, tables
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from mlops_magics.store.models import ModelRef
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["deploy"]
+__all__ = ["carry_out", "deploy"]
 
 
 def deploy(
     model: Any,
     endpoint: str | None = None,
     *,
+    canary: str | float | None = None,
+    shadow: str | float | bool | None = None,
+    steps: str | Sequence[float] | None = None,
+    every: str | float | None = None,
+    min_requests: int | None = None,
+    rules: Mapping[str, Any] | None = None,
+    analysis: str | None = None,
+    follow: bool = False,
     workers: int | None = None,
     latency_budget: float | None = None,
-    log: str = "durable",
+    log: str | None = None,
     progress: Progress | None = None,
     workspace: Workspace | None = None,
 ) -> Endpoint:
@@ -42,18 +49,44 @@ def deploy(
     The server is started if it does not run. The revision that served before stays warm for a
     rollback; when the new one fails, it serves on as if nothing had been.
 
+    With ``canary`` the revision gets a share of the requests beside the champion, with ``shadow``
+    copies of them whose answers nobody gets. The server compares the two by the rules: a canary
+    goes up step by step and is promoted, or is rolled back; a shadow stays until a person decides
+    or a rule is broken. See it with `traffic`.
+
     Parameters
     ----------
     model : str, ModelVersion or Package
         ``name``, ``name@alias``, ``name/3``, a ``models:/`` URI, or a record that has one.
     endpoint : str, optional
         Default: the model's name.
+    canary : float or str, optional
+        Per cent of the requests, such as ``10`` or ``"10%"``; 50 % is the next step.
+    shadow : bool, float or str, optional
+        Per cent of the requests that are mirrored; True for all.
+    steps : sequence of float, or str, optional
+        The canary's shares, one after another: ``"10%,25%,50%"``.
+    every : str or float, optional
+        How long a step lasts at least; default a minute.
+    min_requests : int, optional
+        Requests that the candidate must have answered in a step; default 200.
+    rules : mapping, optional
+        What is allowed of ``errors`` (0.01: one point more failed requests), ``latency`` (1.5
+        times the 95th percentile), ``quality`` (0.02: loss of accuracy, or of the mean absolute
+        error as a share) and ``shift`` (0.25: population stability index of the predictions).
+        None or ``"off"`` switches one off.
+    analysis : {"auto", "watch", "off"}, optional
+        ``watch`` rolls back, but leaves the promotion to a person; ``off`` leaves everything.
+    follow : bool
+        Whether the endpoint follows the model's alias from now on: when it is moved, by whomever,
+        the version that it names is brought up, checked and swapped in.
     workers : int, optional
         Processes; default: the setting ``workers``.
     latency_budget : float, optional
         Milliseconds that 95 % of single-row requests must keep to.
-    log : {"durable", "off"}
-        Whether requests are kept in the inference table.
+    log : {"durable", "off"}, optional
+        Whether requests are kept in the inference table; default: as the endpoint does, which
+        begins with durable.
     progress : callable, optional
         Called with what is done, of how much, and what comes now.
     workspace : Workspace, optional
@@ -64,13 +97,16 @@ def deploy(
     DeployFailed
         The model cannot be loaded, or a pre-check did not hold.
     DeployConflict
-        Another deployment to this endpoint is under way, or came first.
+        Another deployment to this endpoint is under way, or came first; or a canary or shadow is
+        beside its champion already.
+    DeployError
+        A canary or shadow was asked for where no champion serves.
     ModelNotFound, PackageCorrupt, SignatureMissing, PortTaken
         Before anything is changed.
     """
     workspace = resolve(workspace)
     report = progress or (lambda done, total, note: None)
-    if log not in ("durable", "off"):
+    if log not in (None, "durable", "off"):
         raise InvalidArgument(f"log = {log!r} is neither 'durable' nor 'off'")
     count = workspace.settings.workers if workers is None else workers
     if count < 1:
@@ -80,68 +116,93 @@ def deploy(
             f"endpoint = {endpoint!r} is a {type(endpoint).__name__}, not a name",
             hint="how many processes serve it is said with --workers; in Python workers=2",
         )
-    uri = model if isinstance(model, str) else getattr(model, "uri", None)
-    if not isinstance(uri, str):
+    beside = candidacy(
+        canary=canary,
+        shadow=shadow,
+        steps=steps,
+        every=every,
+        min_requests=min_requests,
+        rules=rules,
+        analysis=analysis,
+    )
+    if beside is not None and follow:
         raise InvalidArgument(
-            f"{type(model).__name__} is nothing that can be deployed",
-            hint="register it first: mlops register MODEL --name NAME",
+            "an endpoint that follows an alias swaps at once, without a canary or shadow",
+            hint="leave out --follow, or the candidate's options",
         )
+    uri = reference(model)
     report(0, None, "fetching the package")
     ref = models.resolve(workspace, uri)
     name = check_name(endpoint or ref.name)
+    alias = alias_of(uri, ref) if follow else None
     package = models.fetch(workspace, ref)
-    manifest = json.loads((package / "mlops" / "manifest.json").read_bytes())
-    Schema.from_signature(manifest.get("signature"))  # refused here, not by a server
-    with plan.deploying(workspace, name):
-        _deploy(workspace, ref, package, name, count, latency_budget, log, report)
-    plan.await_applied(workspace, plan.project(workspace))
+    check_package(package)  # refused here, not by a server
+    carry_out(
+        workspace,
+        Order(
+            ref=ref,
+            package=package,
+            endpoint=name,
+            workers=count,
+            latency_budget=latency_budget,
+            log=None if log is None else {"mode": log},
+            candidacy=beside,
+            follow=alias,
+            actor=workspace.actor,
+            why={},
+            report=report,
+        ),
+    )
     return _endpoint(workspace, name)
 
 
 _endpoint = endpoint  # the verb's parameter has the same name
 
 
-def _deploy(
-    workspace: Workspace,
-    ref: ModelRef,
-    package: Path,
-    name: str,
-    count: int,
-    latency_budget: float | None,
-    log: str,
-    report: Progress,
-) -> None:
-    """Bring a revision up, hold it to the checks, and give it the traffic."""
+def carry_out(workspace: Workspace, order: Order) -> None:
+    """Bring a revision up, hold it to the checks, and give it its traffic.
+
+    Raises
+    ------
+    DeployFailed, DeployConflict, DeployError
+        As `deploy`.
+    """
+    with plan.deploying(workspace, order.endpoint):
+        _deploy(workspace, order)
+    plan.await_applied(workspace, plan.project(workspace))
+
+
+def _deploy(workspace: Workspace, order: Order) -> None:
+    report, package = order.report, order.package
     report(0, None, "starting the server")
     plan.project(workspace)
     server.start(workspace)
-    revision, generation = _claim(workspace, name, ref, package, count)
+    revision, generation = _claim(workspace, order)
     try:
         planned = plan.project(workspace)
-        checks.await_workers(workspace, revision, count, planned, report)
-        report(count, count, "checking golden predictions")
+        checks.await_workers(workspace, revision, order.workers, planned, report)
+        report(order.workers, order.workers, "checking golden predictions")
         golden = checks.check_golden(workspace, revision, package)
-        latency = None
-        if latency_budget is not None:
-            report(count, count, "checking the latency")
-            latency = checks.check_latency(workspace, revision, package, latency_budget)
-        evidence = {"golden": golden, "latency_p95_ms": latency, "budget_ms": latency_budget}
+        budget, latency = order.latency_budget, None
+        if budget is not None:
+            report(order.workers, order.workers, "checking the latency")
+            latency = checks.check_latency(workspace, revision, package, budget)
+        evidence = {"golden": golden, "latency_p95_ms": latency, "budget_ms": budget}
         with workspace.database.begin() as connection:
-            _take_traffic(connection, workspace, name, revision, generation, log, evidence)
+            _take_traffic(connection, order, revision, generation, evidence)
     except BaseException as exc:
         _fail(workspace, revision, exc)
         if isinstance(exc, DeployFailed):
             raise DeployFailed(
-                f"{ref} was not deployed to {name!r}: {exc.message}", hint=exc.hint
+                f"{order.ref} was not deployed to {order.endpoint!r}: {exc.message}", hint=exc.hint
             ) from exc
         raise
 
 
-def _claim(
-    workspace: Workspace, name: str, ref: ModelRef, package: Path, workers: int
-) -> tuple[int, int]:
+def _claim(workspace: Workspace, order: Order) -> tuple[int, int]:
     """Enter a revision as STARTING; return its id and the endpoint's generation."""
     now = time.time()
+    name, ref = order.endpoint, order.ref
     revisions, named = tables.revisions, tables.endpoints
     with workspace.database.begin() as connection:
         connection.execute(
@@ -149,14 +210,14 @@ def _claim(
                 name=name, generation=0, traffic=[], settings={}, created=now, updated=now
             )
         )
-        row = connection.execute(
-            sa.select(named).where(named.c.name == name).with_for_update()
-        ).one()
+        row = shares.read(connection, name)
         starting = sa.select(revisions.c.id).where(
             revisions.c.endpoint == name, revisions.c.status == "STARTING"
         )
         if row.traffic or connection.execute(starting).first():
             refuse_foreign(workspace, row)  # one that is out of service is anybody's to take
+        if order.candidacy is not None:
+            rollout.check_place(row, order.candidacy)
         connection.execute(
             sa.update(named)
             .where(named.c.name == name)
@@ -173,9 +234,9 @@ def _claim(
                 model=ref.name,
                 version=ref.version or ref.model_id,
                 run_id=ref.run_id or None,
-                package=str(package),
-                digest=package.name,
-                workers=workers,
+                package=str(order.package),
+                digest=order.package.name,
+                workers=order.workers,
                 status="STARTING",
                 created=now,
                 updated=now,
@@ -186,23 +247,36 @@ def _claim(
 
 
 def _take_traffic(
-    connection: Connection,
-    workspace: Workspace,
-    name: str,
-    revision: int,
-    generation: int,
-    log: str,
-    evidence: dict[str, Any],
+    connection: Connection, order: Order, revision: int, generation: int, evidence: dict[str, Any]
 ) -> None:
-    """Give a revision all the traffic, if nothing else has changed the endpoint meanwhile."""
-    now = time.time()
-    before = flip(connection, name, revision, generation, settings={"log": {"mode": log}}, now=now)
+    """Give a revision its traffic, if nothing else has changed the endpoint meanwhile."""
+    now, name, beside = time.time(), order.endpoint, order.candidacy
+    settings = order.settings(shares.read(connection, name).settings)
+    details: dict[str, Any] = {}
+    if beside is None:
+        before = shares.flip(connection, name, revision, generation, settings=settings, now=now)
+        if shares.finish(connection, name, "ENDED", "another version was deployed", now=now):
+            details["ended"] = "the rollout that ran"
+    else:
+        share = beside.steps[0]
+        before = shares.add(
+            connection,
+            name,
+            revision,
+            beside.variant,
+            share,
+            generation,
+            settings=settings,
+            now=now,
+        )
+        rollout.begin(connection, name, revision, before[0]["revision"], beside, order.actor, now)
+        details |= {"variant": beside.variant, "percent": share, "rules": beside.rules.to_dict()}
     row = connection.execute(
         sa.select(tables.revisions).where(tables.revisions.c.id == revision)
     ).one()
     ledger.append(
         connection,
-        actor=workspace.actor,
+        actor=order.actor,
         action="deploy",
         subject=f"endpoint {name}",
         details={
@@ -211,60 +285,11 @@ def _take_traffic(
             "digest": row.digest,
             "before": before,
             "checks": evidence,
+            **({"follows": f"{order.ref.name}@{order.follow}"} if order.follow else {}),
+            **details,
+            **order.why,
         },
     )
-
-
-def flip(
-    connection: Connection,
-    name: str,
-    revision: int,
-    generation: int,
-    *,
-    now: float,
-    settings: dict[str, Any] | None = None,
-) -> list[dict[str, Any]]:
-    """Move all traffic to a revision inside the caller's transaction; return the old traffic.
-
-    Raises
-    ------
-    DeployConflict
-        The endpoint is not at that generation any more.
-    """
-    named, revisions = tables.endpoints, tables.revisions
-    before = connection.execute(sa.select(named.c.traffic).where(named.c.name == name)).scalar()
-    values: dict[str, Any] = {
-        "traffic": [{"revision": revision, "variant": "champion", "percent": 100}],
-        "generation": generation + 1,
-        "updated": now,
-    }
-    if settings is not None:
-        values["settings"] = settings
-    moved = connection.execute(
-        sa.update(named)
-        .where(named.c.name == name)
-        .where(named.c.generation == generation)
-        .values(**values)
-    )
-    if moved.rowcount != 1:
-        raise DeployConflict(
-            f"{name!r} was changed by someone else meanwhile", hint=f"see: mlops endpoints {name}"
-        )
-    others = (
-        sa.update(revisions)
-        .where(revisions.c.endpoint == name)
-        .where(revisions.c.id != revision)
-        .values(updated=now)
-    )
-    # only the last one stays warm
-    connection.execute(others.where(revisions.c.status == "WARM").values(status="RETIRED"))
-    connection.execute(others.where(revisions.c.status == "SERVING").values(status="WARM"))
-    connection.execute(
-        sa.update(revisions)
-        .where(revisions.c.id == revision)
-        .values(status="SERVING", reason=None, updated=now)
-    )
-    return list(before or [])
 
 
 def _fail(workspace: Workspace, revision: int, exc: BaseException) -> None:

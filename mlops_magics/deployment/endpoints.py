@@ -16,7 +16,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from mlops_magics.cards import Badge, Card, Code, Grid, Time
-from mlops_magics.deployment import plan
+from mlops_magics.deployment import plan, shares
 from mlops_magics.errors import (
     DeployConflict,
     EndpointNotFound,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Endpoints", "endpoints", "undeploy"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SERVED = ("SERVING", "CANARY", "SHADOW", "WARM", "DRAINING")
 _TONES: Mapping[str, Any] = {
     "serving": "good",
     "degraded": "warn",
@@ -236,9 +237,10 @@ def undeploy(endpoint: str, *, workspace: Workspace | None = None) -> Endpoint:
         connection.execute(
             sa.update(tables.revisions)
             .where(tables.revisions.c.endpoint == endpoint)
-            .where(tables.revisions.c.status.in_(("SERVING", "WARM")))
+            .where(tables.revisions.c.status.in_(_SERVED))
             .values(status="RETIRED", updated=now)
         )
+        shares.finish(connection, endpoint, "ENDED", "the endpoint was undeployed", now=now)
         connection.execute(
             sa.update(tables.endpoints)
             .where(tables.endpoints.c.name == endpoint)

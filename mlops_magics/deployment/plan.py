@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LIVE", "await_applied", "bury", "deploying", "log_policy", "project"]
 
-LIVE = ("STARTING", "SERVING", "WARM")
+LIVE = ("STARTING", "SERVING", "CANARY", "SHADOW", "WARM", "DRAINING")
 """Revisions whose workers run."""
+
+DRAIN_SECONDS = 5.0
+"""A candidate that was taken out has so long to answer what it has begun."""
 
 
 def project(workspace: Workspace) -> int:
@@ -35,6 +38,7 @@ def project(workspace: Workspace) -> int:
     """
     folder = ServerFolder.of(workspace)
     _bury(workspace)
+    _retire(workspace)
     revisions, endpoints = tables.revisions, tables.endpoints
     with workspace.lock("plan", timeout=30):
         with workspace.database.read() as connection:
@@ -147,6 +151,22 @@ def _bury(workspace: Workspace) -> None:
             workspace.database.begin() as connection,
         ):
             bury(connection, name)
+
+
+def _retire(workspace: Workspace) -> None:
+    """Let go of candidates that have drained; their reason stays."""
+    revisions, endpoints = tables.revisions.c, tables.endpoints.c
+    ours = sa.select(endpoints.name).where(endpoints.workspace == workspace.id)
+    drained = (
+        revisions.status == "DRAINING",
+        revisions.updated < time.time() - DRAIN_SECONDS,
+        revisions.endpoint.in_(ours),
+    )
+    with workspace.database.read() as connection:
+        found = connection.execute(sa.select(revisions.id).where(*drained)).first()
+    if found is not None:
+        with workspace.database.begin() as connection:
+            connection.execute(sa.update(tables.revisions).where(*drained).values(status="RETIRED"))
 
 
 def await_applied(workspace: Workspace, generation: int, timeout: float = 15.0) -> None:

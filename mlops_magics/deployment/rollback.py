@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from mlops_magics.deployment import checks, plan
-from mlops_magics.deployment.deploy import flip
+from mlops_magics.deployment import checks, plan, shares
 from mlops_magics.deployment.endpoints import Endpoint, endpoint, not_found, refuse_foreign
 from mlops_magics.errors import DeployError
 from mlops_magics.serving import server
@@ -57,7 +56,7 @@ def rollback(
     # a warm revision is up already, unless the server was stopped in between
     checks.await_workers(workspace, previous.id, previous.workers, generation, _silent)
     with workspace.database.begin() as connection:
-        before = flip(connection, name, previous.id, row.generation, now=time.time())
+        before = shares.flip(connection, name, previous.id, row.generation, now=time.time())
         ledger.append(
             connection,
             actor=workspace.actor,

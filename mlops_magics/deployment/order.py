@@ -1,0 +1,130 @@
+"""Orders: what shall be deployed where, and how; checked before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_magics.deployment.checks import Progress
+from mlops_magics.errors import InvalidArgument
+from mlops_magics.serving.validation import Schema
+
+if TYPE_CHECKING:
+    from mlops_magics.deployment.rules import Candidacy
+    from mlops_magics.store.models import ModelRef
+
+__all__ = ["Order", "alias_of", "check_package", "reference"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A deployment that was asked for.
+
+    Attributes
+    ----------
+    ref : ModelRef
+        The model.
+    package : Path
+        Its verified private copy.
+    endpoint : str
+        Where to.
+    workers : int
+        Processes.
+    latency_budget : float or None
+        Milliseconds.
+    log : mapping or None
+        The endpoint's log policy; None leaves a running endpoint's as it is.
+    candidacy : Candidacy or None
+        As what it starts beside the champion; None gives it all the traffic.
+    follow : str or None
+        The alias that the endpoint shall follow from now on.
+    actor : str
+        Who is entered in the ledger.
+    why : mapping
+        More for the ledger.
+    report : callable
+        Is told of the progress.
+    """
+
+    ref: ModelRef
+    package: Path
+    endpoint: str
+    workers: int
+    latency_budget: float | None
+    log: Mapping[str, Any] | None
+    candidacy: Candidacy | None
+    follow: str | None
+    actor: str
+    why: Mapping[str, Any]
+    report: Progress
+
+    def settings(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the endpoint's settings after the deployment, from those before.
+
+        A champion brings settings of its own; a candidate leaves them as they are.
+        """
+        found = dict(before or {})
+        if self.log is not None:
+            found["log"] = dict(self.log)
+        if self.candidacy is None:
+            found.setdefault("log", {"mode": "durable"})
+            found.pop("follow", None)
+            if self.follow is not None:
+                found["follow"] = {
+                    "model": self.ref.name,
+                    "alias": self.follow,
+                    "version": self.ref.version,
+                    "latency_budget": self.latency_budget,
+                    "problem": None,
+                }
+        return found
+
+
+def reference(model: Any) -> str:
+    """Return the text that names a model, from it or from a record.
+
+    Raises
+    ------
+    InvalidArgument
+        It is an object that was never registered.
+    """
+    uri = model if isinstance(model, str) else getattr(model, "uri", None)
+    if not isinstance(uri, str):
+        raise InvalidArgument(
+            f"{type(model).__name__} is nothing that can be deployed",
+            hint="register it first: mlops register MODEL --name NAME",
+        )
+    return uri
+
+
+def alias_of(uri: str, ref: ModelRef) -> str:
+    """Return the alias that a reference names, to be followed.
+
+    Raises
+    ------
+    InvalidArgument
+        It names a version, or a model that is not registered.
+    """
+    if ref.version and "@" in uri:
+        return uri.rpartition("@")[2].strip()
+    if ref.version and "champion" in ref.aliases and "/" not in uri.removeprefix("models:/"):
+        return "champion"  # what a bare name means
+    raise InvalidArgument(
+        f"{uri!r} names no alias that could be followed",
+        hint=f"such as: mlops deploy {ref.name}@champion --follow",
+    )
+
+
+def check_package(package: Path) -> None:
+    """Refuse here what the server would have to refuse.
+
+    Raises
+    ------
+    SignatureMissing
+        It has no signature.
+    """
+    manifest = json.loads((package / "mlops" / "manifest.json").read_bytes())
+    Schema.from_signature(manifest.get("signature"))
