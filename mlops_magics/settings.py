@@ -52,6 +52,12 @@ class Settings:
     """Requests that may wait for one revision; past it the answer is 429."""
     max_body: int = 16 * 1024 * 1024
     """Bytes of a request body."""
+    worker_timeout: int = 120
+    """Seconds that a model may take for one batch; past it its worker is started again."""
+    worker_memory: int = 0
+    """Bytes of memory that a worker may hold; past it it is started again. 0: no limit."""
+    spool_limit: int = 2 * 1024**3
+    """Bytes of the inference log that may wait on disk for the database."""
     owner: str = ""
     """Who acts; empty: the operating system's user."""
 

@@ -16,13 +16,18 @@ RECEIVE_SECONDS = 10.0
 class LimitedProtocol(HttpToolsProtocol):
     """Refuses heads over 64 KiB, and knows since when it waits for a request to be complete."""
 
+    draining = False
+    """Whether each answer is the last one on its connection: set once, for all of them."""
+
     def connection_made(self, transport: Any) -> None:
         self.waiting_since: float | None = self.loop.time()
+        self.since = self.waiting_since
         self._head = 0
         self._in_head = True
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
+        self.since = self.loop.time()
         if self._in_head:
             # counted before the parser keeps it; what follows the head is the app's to limit
             self._head += len(data)
@@ -40,12 +45,20 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self.waiting_since = None
         self._in_head = True
         self._head = 0
         super().on_message_complete()
+
+    def drain(self) -> None:
+        """Tell the client with the next answer that it is the last."""
+        LimitedProtocol.draining = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(400, "this is no valid HTTP request")

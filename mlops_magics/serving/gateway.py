@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,13 +20,15 @@ import uvloop
 
 from mlops_magics.serving.access import Access
 from mlops_magics.serving.connection import LimitedProtocol, close_slow
+from mlops_magics.serving.drain import DrainingServer
 from mlops_magics.serving.exchange import Exchange, Receive, Refused, Scope, Send
-from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.serving.folder import ServerFolder, read_json
 from mlops_magics.serving.plan import PlanFile
 from mlops_magics.serving.routes import ROUTES, invoke
 from mlops_magics.serving.routing import Router
 from mlops_magics.serving.scoring import Scorer
 from mlops_magics.serving.spool import Spool
+from mlops_magics.serving.succession import Watch
 from mlops_magics.store.workspace import Workspace
 
 __all__ = ["Gateway", "main"]
@@ -48,7 +51,7 @@ class Gateway:
         self.folder = ServerFolder.of(workspace)
         self.access = Access(workspace.token, host, port)
         self.max_body = workspace.settings.max_body
-        self.scorer = Scorer(Spool(self.folder.spool))
+        self.scorer = Scorer(Spool(self.folder.spool, limit=workspace.settings.spool_limit))
         self.router = Router(self.folder, workspace.settings, self.scorer.deliver)
         self._plan = PlanFile(self.folder.plan)
         self._routes = [(route.pattern(), route) for route in ROUTES]
@@ -121,14 +124,22 @@ async def serve(gateway: Gateway, listener: socket.socket) -> None:
         timeout_graceful_shutdown=15,
         backlog=2048,
     )
-    server = uvicorn.Server(config)
+    folder = gateway.folder
+    server = DrainingServer(
+        config, listener, lambda: (read_json(folder.server) or {"ending": True})["ending"]
+    )
+    watch = Watch(folder, listener.fileno())
+    watch.start()
     gateway.apply_plan()
     loop = asyncio.get_running_loop()
     tasks = [loop.create_task(gateway.follow_plan()), loop.create_task(_close_slow(server))]
     hand_over = await asyncio.start_unix_server(
         lambda _, writer: _hand_over(writer, listener), ServerFolder.listener_socket
     )
+    # uvicorn raises the signal that has ended it once more, when all is done
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await server.serve(sockets=[listener.dup()])
+    watch.stop()
     hand_over.close()
     for task in tasks:
         task.cancel()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING
 
@@ -219,13 +218,16 @@ class _Reader(Collector):
         )
         written.add_metric([], self.spool.written)
         failures = CounterMetricFamily(
-            "mlops_spool_write_failures", "Writes of the inference log that failed."
+            "mlops_spool_write_failures",
+            "Writes of the inference log that failed.",
+            labels=["reason"],
         )
-        failures.add_metric([], self.spool.failures)
+        for reason, count in self.spool.failures.items():
+            failures.add_metric([reason], count)
         backlog = GaugeMetricFamily(
             "mlops_spool_backlog_bytes", "Bytes of the log's files that are not done with."
         )
-        backlog.add_metric([], sum(_size(path) for path in self.spool.folder.glob("*.jsonl")))
+        backlog.add_metric([], self.spool.state()["bytes"])
         yield from (written, failures, backlog)
 
     def _revisions(self) -> list[Revision]:
@@ -244,13 +246,6 @@ def _cumulated(edges: Sequence[float], buckets: list[int]) -> list[tuple[str, fl
         total += count
         cumulated.append((edge, float(total)))
     return cumulated
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0  # loaded and deleted meanwhile
 
 
 def exposition(router: Router, spool: Spool) -> bytes:

@@ -96,7 +96,12 @@ async def _health(gateway: Gateway, exchange: Exchange, names: dict[str, str]) -
         if not all(arm.revision.ready for arm in endpoint.arms)
     )
     await exchange.answer_json(
-        {"status": "degraded" if down else "ok", "down": down, "generation": state["generation"]}
+        {
+            "status": "degraded" if down else "ok",
+            "down": down,
+            "generation": state["generation"],
+            "spool": gateway.scorer.spool.state(),
+        }
     )
 
 
@@ -111,7 +116,7 @@ async def _metrics(gateway: Gateway, exchange: Exchange, names: dict[str, str]) 
 
 
 async def _state(gateway: Gateway, exchange: Exchange, names: dict[str, str]) -> None:
-    await exchange.answer_json(gateway.router.state())
+    await exchange.answer_json(gateway.router.state() | {"spool": gateway.scorer.spool.state()})
 
 
 async def _check(gateway: Gateway, exchange: Exchange, names: dict[str, str]) -> None:

@@ -8,17 +8,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from mlops_magics.errors import PortTaken, ServerError, ServerNotRunning
+from mlops_magics.errors import LockTimeout, PortTaken, ServerError, ServerNotRunning
+from mlops_magics.serving.census import census
 from mlops_magics.serving.folder import ServerFolder, read_json
 from mlops_magics.serving.plan import Plan
+from mlops_magics.serving.succession import LOCK, launch
 from mlops_magics.settings import Settings
 from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import write_atomic
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "find", "processes", "start", "stop"]
 
 _START_SECONDS = 30.0
+_HEIR_SECONDS = 10.0
 _BACKLOG = 2048
 _NAMED = ("supervisor", "gateway", "agent")
 
@@ -131,33 +133,55 @@ def start(workspace: Workspace) -> Server:
         folder = ServerFolder.of(workspace)
         workspace.token  # noqa: B018 - made here, before two processes might make it
         if found is not None:
-            process = _launch(workspace, folder, None)
-        else:
-            with _listener(workspace, folder) as listener:
-                process = _launch(workspace, folder, listener)
+            process = launch(folder, None, environment=_environment(workspace))
+            return _await_start(workspace, folder, process)
+        if "agent" in processes(workspace):
+            # it holds the socket still, and has begun to start a supervisor
+            with contextlib.suppress(ServerError):
+                return _await_start(workspace, folder, None, _HEIR_SECONDS)
+        _end_left(workspace, ("gateway", "supervisor", "agent"))  # they have another socket
+        with _listener(workspace, folder) as listener:
+            process = launch(folder, listener.fileno(), environment=_environment(workspace))
         return _await_start(workspace, folder, process)
 
 
 def stop(workspace: Workspace, timeout: float = 60.0) -> int:
     """Drain and end all of the server's processes; return how many there were."""
     with workspace.lock("server", timeout=timeout):
-        running = processes(workspace)
-        server = find(workspace)
-        if server is not None and server.supervisor is not None:
-            server.supervisor.signal(signal.SIGTERM)
-            _wait_gone(running.values(), timeout)
-        # what a killed supervisor has left
-        for name in sorted(running, key=lambda name: (name != "gateway", name == "agent")):
-            if running[name].signal(signal.SIGTERM):
-                _wait_gone([running[name]], 15.0)
-        for identity in running.values():
-            identity.signal(signal.SIGKILL)
-        _wait_gone(running.values(), 5.0)
-        folder = ServerFolder.of(workspace)
-        folder.server.unlink(missing_ok=True)
-        for path in folder.workers.glob("*.json"):
-            path.unlink(missing_ok=True)
-        return len(running)
+        ended = {one.identity.pid for one in census(workspace.path)}
+        end = time.monotonic() + timeout
+        while True:
+            running = processes(workspace)
+            ended |= {identity.pid for identity in running.values()}
+            supervisor = running.get("supervisor")
+            if supervisor is not None and time.monotonic() < end:
+                supervisor.signal(signal.SIGTERM)
+                _wait_gone(running.values(), end - time.monotonic())
+                continue
+            if supervisor is not None:
+                supervisor.signal(signal.SIGKILL)
+                _wait_gone([supervisor], 5.0)
+            # none may come up while its children are ended, or after
+            try:
+                with workspace.lock(LOCK, timeout=0.1):
+                    _end_left(workspace)
+                    folder = ServerFolder.of(workspace)
+                    folder.server.unlink(missing_ok=True)
+                    for path in folder.workers.glob("*.json"):
+                        path.unlink(missing_ok=True)
+                return len(ended)
+            except LockTimeout:
+                continue  # one has just begun; it will be in its file in a moment
+
+
+def _end_left(workspace: Workspace, names: Sequence[str] = ()) -> None:
+    """End what a killed supervisor has left: the gateway first, the agent last."""
+    left = [one for one in census(workspace.path) if not names or one.name in names]
+    for one in sorted(left, key=lambda one: (one.name != "gateway", one.name == "agent")):
+        if one.identity.signal(signal.SIGTERM):
+            _wait_gone([one.identity], 15.0)
+        one.identity.signal(signal.SIGKILL)
+    _wait_gone([one.identity for one in left], 5.0)
 
 
 def processes(workspace: Workspace) -> dict[str, Identity]:
@@ -252,30 +276,6 @@ def port_owner(port: int) -> str:
     return "another process"
 
 
-def _launch(
-    workspace: Workspace, folder: ServerFolder, listener: socket.socket | None
-) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlops_magics.serving.supervision", str(workspace.path)]
-    descriptors: tuple[int, ...] = ()
-    if listener is not None:
-        command.append(str(listener.fileno()))
-        descriptors = (listener.fileno(),)
-    log = os.open(folder.logs / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        return subprocess.Popen(
-            command,
-            cwd=folder.path,
-            env=_environment(workspace),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=descriptors,
-            start_new_session=True,
-        )
-    finally:
-        os.close(log)
-
-
 def _environment(workspace: Workspace) -> dict[str, str]:
     """Return the server's environment: the workspace's settings, nothing of the notebook's."""
     environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
@@ -293,26 +293,31 @@ def _environment(workspace: Workspace) -> dict[str, str]:
 
 
 def _await_start(
-    workspace: Workspace, folder: ServerFolder, process: subprocess.Popen[bytes]
+    workspace: Workspace,
+    folder: ServerFolder,
+    process: subprocess.Popen[bytes] | None,
+    timeout: float = _START_SECONDS,
 ) -> Server:
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         found = find(workspace)
-        if found is not None and found.supervisor and found.supervisor.pid == process.pid:
+        if found is not None and found.supervisor is not None:
             with contextlib.suppress(ServerNotRunning):  # not yet; asked again below
                 state(workspace)
-                _disown(process)
+                if process is not None:
+                    _disown(process)
                 return found
-        status = process.poll()
-        if status is not None:
+        status = process.poll() if process is not None else None
+        if status:  # 0: another one was first, and is waited for
             raise ServerError(
                 f"the server ended at once with status {status}:\n{_tail(folder)}",
                 hint=f"its log: {folder.logs / 'supervisor.log'}",
             )
         time.sleep(0.05)
-    process.terminate()
+    if process is not None:
+        process.terminate()
     raise ServerError(
-        f"the server did not come up within {_START_SECONDS:g} s",
+        f"the server did not come up within {timeout:g} s",
         hint=f"its logs: {folder.logs}",
     )
 

@@ -3,11 +3,15 @@
 Lines are appended to ``spool/*.jsonl``; the agent loads them into the inference table. A write
 is in the kernel's hands when it returns, so no acknowledged line is lost when a process dies;
 ``fsync`` follows in a thread, many writes at a time, against a loss of power.
+
+While the database is away the spool grows, up to a limit; past it lines are refused as on a full
+disk. Refusals are counted by reason.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -20,7 +24,10 @@ import msgspec
 __all__ = ["Line", "Spool"]
 
 _SEGMENT = 32 * 1024 * 1024
+_LIMIT = 2 * 1024**3
+_LOOK_SECONDS = 1.0
 _SYNC_SECONDS = 0.2
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Line(msgspec.Struct):
@@ -63,6 +70,17 @@ class Spool:
         Where segments are kept.
     segment : int
         Bytes after which a new one is begun.
+    limit : int
+        Bytes that all segments may have together; those that the agent has loaded and deleted
+        count no more.
+
+    Attributes
+    ----------
+    failures : dict of str to int
+        How many writes failed, by reason: ``limit``, ``disk`` (full, over a quota), ``sync``
+        (written, but not known to be on the disk), ``other``.
+    written : int
+        Bytes written by this process.
 
     Examples
     --------
@@ -74,24 +92,40 @@ class Spool:
     >>> spool.close()
     """
 
-    def __init__(self, folder: Path, segment: int = _SEGMENT) -> None:
+    def __init__(self, folder: Path, segment: int = _SEGMENT, limit: int = _LIMIT) -> None:
         self.folder = folder
-        self.failures = 0
+        self.limit = limit
+        self.failures = dict.fromkeys(("limit", "disk", "sync", "other"), 0)
         self.written = 0
         self._segment = segment
+        self._held = 0
+        self._held_at = 0.0
         self._named = 0
         self._size = 0
         self._descriptor: int | None = None
         self._retired: deque[int] = deque()
-        self._open()
+        self._look()
+        with contextlib.suppress(OSError):  # a full disk: tried again with the first line
+            self._open()
         self._dirty = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._sync, name="spool-sync", daemon=True)
         self._thread.start()
 
     def append(self, lines: list[bytes]) -> None:
-        """Write lines; all of them or, with an OSError, none."""
+        """Write lines; all of them or, with an OSError, none.
+
+        Raises
+        ------
+        OSError
+            The limit is reached (``EDQUOT``), or the disk does not take them.
+        """
         data = b"\n".join(lines) + b"\n"
+        if self._held + len(data) > self.limit:
+            self._look()
+            if self._held + len(data) > self.limit:
+                self.failures["limit"] += 1
+                raise OSError(errno.EDQUOT, f"the spool holds its limit of {self.limit} bytes")
         if self._size + len(data) > self._segment and self._size:
             self._retire()
         try:
@@ -99,8 +133,8 @@ class Spool:
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
-        except OSError:
-            self.failures += 1
+        except OSError as exc:
+            self.failures["disk" if exc.errno in _DISK else "other"] += 1
             if self._descriptor is not None:
                 # never written to again: the agent may have read past the cut already, and would
                 # pass over as many bytes of what came after it
@@ -109,8 +143,26 @@ class Spool:
                 self._retire()
             raise
         self._size += len(data)
+        self._held += len(data)
         self.written += len(data)
         self._dirty.set()
+
+    def state(self) -> dict[str, Any]:
+        """Return what health and status tell: bytes held, the limit, failures by reason."""
+        self._look()
+        return {"bytes": self._held, "limit": self.limit, "failures": dict(self.failures)}
+
+    def _look(self) -> None:
+        """Count what lies in the folder, at most once a second: the agent takes from it."""
+        now = time.monotonic()
+        if now - self._held_at < _LOOK_SECONDS:
+            return
+        self._held_at = now
+        held = 0
+        for path in self.folder.glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # taken between listing and asking
+                held += path.stat().st_size
+        self._held = held
 
     def close(self) -> None:
         """Sync and close."""
@@ -159,4 +211,4 @@ class Spool:
         try:
             os.fsync(descriptor)
         except OSError:
-            self.failures += 1
+            self.failures["sync"] += 1

@@ -1,131 +1,53 @@
 """The supervisor: owns the listening socket, keeps the gateway, the agent and the workers running.
 
-``python -m mlops_magics.serving.supervision WORKSPACE [FD]``. It does nothing else and imports
-little, so that little can go wrong in it. If it is killed, its children serve on; a new one takes
-the listening socket back from the gateway and adopts them.
+``python -m mlops_magics.serving.supervision WORKSPACE FD [heir]``. It does nothing else and imports
+little, so that little can go wrong in it. If it is killed, its children serve on; a new one, which
+they start, gets the listening socket from them and adopts them (``serving/succession.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mlops_magics.errors import LockTimeout
+from mlops_magics.serving.census import census
+from mlops_magics.serving.child import CRASHES, Child
 from mlops_magics.serving.folder import ServerFolder, read_json
 from mlops_magics.serving.plan import Plan, PlanFile, PlannedRevision
+from mlops_magics.serving.succession import LOCK
 from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import Workspace, write_atomic
 
-__all__ = ["Child", "Supervisor", "main"]
+__all__ = ["Supervisor", "main"]
 
 _log = logging.getLogger("mlops_magics.supervision")
 
 _TICK = 0.05
-_CRASHES, _WITHIN = 5, 60.0  # so many crashes in so many seconds end a worker for good
 _LOAD_FAILED = 3
 _GRACE, _KILL_AFTER = 1.0, 20.0
+_LOOK_AT_MEMORY = 0.5
+_SUCCEED_SECONDS = 1.0
 _GATEWAY, _AGENT = "gateway", "agent"
 
 
-class Child:
-    """A process that is kept running: ours, or one that a dead supervisor has left.
+@dataclass
+class _Leaving:
+    """A process on its way out, and how far it has been asked to go."""
 
-    Parameters
-    ----------
-    name : str
-        ``gateway``, ``agent`` or ``r7-0``.
-    command : sequence of str
-        Arguments of ``python -m``.
-    pass_fds : sequence of int
-        Descriptors that it inherits.
-    niceness : int
-        How far it steps back behind others when the cores are busy.
-    """
-
-    def __init__(
-        self, name: str, command: Sequence[str], pass_fds: Sequence[int] = (), niceness: int = 0
-    ) -> None:
-        self.name = name
-        self.niceness = niceness
-        self.command = list(command)
-        self.pass_fds = tuple(pass_fds)
-        self.identity: Identity | None = None
-        self.status: int | None = None
-        self.crashes: deque[float] = deque(maxlen=_CRASHES)
-        self.start_at = 0.0
-        self.given_up = False
-        self._popen: subprocess.Popen[bytes] | None = None
-
-    def start(self, folder: ServerFolder) -> None:
-        """Start the process; its output goes to its log."""
-        with (folder.logs / f"{self.name}.log").open("ab") as log:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", *self.command],
-                cwd=folder.path,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=self.pass_fds,
-            )
-        if self.niceness:
-            os.setpriority(os.PRIO_PROCESS, self._popen.pid, self.niceness)
-        self.identity = Identity.of(self._popen.pid)
-        self.status = None
-        _log.info("%s started, pid %d", self.name, self._popen.pid)
-
-    def adopt(self, identity: Identity) -> None:
-        """Take over a process that a dead supervisor has started."""
-        self.identity = identity
-        self._popen = None
-        _log.info("%s adopted, pid %d", self.name, identity.pid)
-
-    def running(self) -> bool:
-        """Whether it runs; sets :attr:`status` when it has ended."""
-        if self.identity is None:
-            return False
-        if self._popen is not None:
-            self.status = self._popen.poll()
-            alive = self.status is None
-        else:
-            alive = self.identity.alive()
-        if not alive:
-            self.identity = None
-        return alive
-
-    def ended(self) -> str:
-        """Say how it ended."""
-        if self.status is None:
-            return "ended"
-        if self.status == -signal.SIGALRM:
-            return "did not answer a batch in time"
-        if self.status < 0:
-            return f"ended by {signal.Signals(-self.status).name}"
-        return f"ended with status {self.status}"
-
-    def signal(self, number: int) -> None:
-        """Send a signal if it still is that process."""
-        if self.identity is not None:
-            self.identity.signal(number)
-
-    def crashed(self, now: float) -> None:
-        """Note a crash: the next start waits longer with each crash of the last minute."""
-        self.crashes.append(now)
-        recent = [moment for moment in self.crashes if now - moment < _WITHIN]
-        self.start_at = now + (0.0 if len(recent) == 1 else min(0.1 * 2 ** len(recent), 5.0))
-
-    def crashes_too_often(self, now: float) -> bool:
-        """Whether starting it again is pointless."""
-        return len(self.crashes) == _CRASHES and now - self.crashes[0] < _WITHIN
+    child: Child
+    since: float
+    told: bool = False
 
 
 class Supervisor:
@@ -137,9 +59,13 @@ class Supervisor:
         Whose server this is.
     listener : socket.socket
         Bound and listening.
+    heir : bool
+        It follows one that was killed: workers that were given up stay so.
     """
 
-    def __init__(self, workspace: Workspace, listener: socket.socket) -> None:
+    def __init__(
+        self, workspace: Workspace, listener: socket.socket, *, heir: bool = False
+    ) -> None:
         self.workspace = workspace
         self.folder = ServerFolder.of(workspace)
         self.listener = listener
@@ -151,10 +77,14 @@ class Supervisor:
         path = str(workspace.path)
         gateway = ["mlops_magics.serving.gateway", str(descriptor), str(self.port), path]
         self.gateway = Child(_GATEWAY, gateway, [descriptor])
-        # what it does can wait; requests cannot
-        self.agent = Child(_AGENT, ["mlops_magics.pipelines.agent", path], niceness=10)
+        agent = ["mlops_magics.serving.succession", str(descriptor), path]
+        self.agent = Child(_AGENT, [*agent, "mlops_magics.pipelines.agent"], [descriptor])
         self.workers: dict[tuple[int, int], Child] = {}
-        self._leaving: list[tuple[Child, float]] = []
+        self._leaving: list[_Leaving] = []
+        self._heir = heir
+        self._memory_at = 0.0
+        # a batch may take as long as a worker may be silent
+        self._leave_within = _KILL_AFTER + workspace.settings.worker_timeout
         self._ending = False
         self._written = b""
         self._identity = Identity.of()
@@ -180,17 +110,31 @@ class Supervisor:
         self._ending = True
 
     def _adopt(self) -> None:
-        before = read_json(self.folder.server) or {}
-        for child in (self.gateway, self.agent):
-            _adopt(child, before.get(child.name))
+        """Take over what runs, also what no file names: its parent was killed before it could."""
+        recorded = read_json(self.folder.server) or {}
+        self._write()
         self._follow_plan()
-        wanted = {child.name: child for child in self.workers.values()}
-        for path in self.folder.workers.glob("*.json"):
-            child = wanted.get(path.stem) or Child(path.stem, [])
-            _adopt(child, (read_json(path) or {}).get("identity"))
-            if path.stem not in wanted:
-                # it was on its way out
-                self._leaving.append((child, time.monotonic()))
+        wanted = {child.name: child for child in (self.gateway, self.agent)}
+        wanted |= {child.name: child for child in self.workers.values()}
+        named = {name: (recorded.get(name) or {}).get("pid") for name in (_GATEWAY, _AGENT)}
+        states = {path.stem: read_json(path) or {} for path in self.folder.workers.glob("*.json")}
+        named |= {name: (one.get("identity") or {}).get("pid") for name, one in states.items()}
+        # of two, the one that a file names
+        living = sorted(
+            census(self.workspace.path), key=lambda one: one.identity.pid != named.get(one.name)
+        )
+        for one in living:
+            child = wanted.get(one.name)
+            if child is None or child.identity is not None:
+                child = Child(one.name, [])
+                self._leaving.append(_Leaving(child, time.monotonic()))
+            child.adopt(one.identity)
+        for name, state in states.items():
+            kept = wanted.get(name)
+            if kept is None:
+                self._forget(name)
+            elif kept.identity is None and state.get("state") == "failed":
+                kept.given_up = self._heir
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -200,16 +144,26 @@ class Supervisor:
         for (revision, index), child in self.workers.items():
             if not child.given_up:
                 self._keep_worker(child, revision, index, now)
-        for entry in list(self._leaving):
-            child, since = entry
-            if not child.running():
-                self._leaving.remove(entry)
-                (self.folder.workers / f"{child.name}.json").unlink(missing_ok=True)
-            elif now - since > _KILL_AFTER:
-                child.signal(signal.SIGKILL)
-            elif now - since > _GRACE:
-                child.signal(signal.SIGTERM)
+        memory = self.workspace.settings.worker_memory
+        if memory and now >= self._memory_at:
+            self._memory_at = now + _LOOK_AT_MEMORY
+            for child in self.workers.values():
+                child.hold_to(memory, now)
+        for one in list(self._leaving):
+            if not one.child.running():
+                self._leaving.remove(one)
+                self._forget(one.child.name)
+            elif now - one.since > self._leave_within:
+                one.child.signal(signal.SIGKILL)
+            elif now - one.since > _GRACE and not one.told:
+                one.told = True
+                one.child.signal(signal.SIGTERM)
         self._write()
+
+    def _forget(self, name: str) -> None:
+        """Remove the state of a worker that is gone for good."""
+        if name not in {child.name for child in self.workers.values()}:
+            (self.folder.workers / f"{name}.json").unlink(missing_ok=True)
 
     def _keep(self, child: Child, now: float) -> None:
         had = child.identity is not None
@@ -237,7 +191,7 @@ class Supervisor:
                     revision,
                     index,
                     state="failed",
-                    reason=f"the worker {child.ended()}, {_CRASHES} times within a minute",
+                    reason=f"the worker {child.ended()}, {CRASHES} times within a minute",
                 )
                 return
             self.folder.write_state(revision, index, state="starting", reason=child.ended())
@@ -261,7 +215,7 @@ class Supervisor:
         for key in [key for key in self.workers if key not in wanted]:
             child = self.workers.pop(key)
             # the gateway lets go of it first
-            self._leaving.append((child, time.monotonic()))
+            self._leaving.append(_Leaving(child, time.monotonic()))
         for key, revision in wanted.items():
             if key not in self.workers:
                 self.workers[key] = _worker(self.workspace, revision, key[1])
@@ -273,6 +227,7 @@ class Supervisor:
             "host": self.host,
             "port": self.port,
             "started": self.started,
+            "ending": self._ending,
         }
         for child in (self.gateway, self.agent):
             value[child.name] = child.identity.to_dict() if child.identity else None
@@ -283,11 +238,16 @@ class Supervisor:
 
     def _drain(self) -> None:
         _log.info("draining")
+        self._ending = True
+        with contextlib.suppress(OSError):  # no space, or no folder: it ends all the same
+            self._write()
         # the gateway first: it answers what it has taken, for which it needs the workers;
         # the agent last: it loads what the gateway has logged
-        self.listener.close()
         self._finish([self.gateway])
-        self._finish([*self.workers.values(), *(child for child, _ in self._leaving)])
+        with contextlib.suppress(OSError):  # the gateway has done it, unless it was killed
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self._finish([*self.workers.values(), *(one.child for one in self._leaving)])
         self._finish([self.agent])
         for path in self.folder.workers.glob("*.json"):
             path.unlink(missing_ok=True)
@@ -311,13 +271,6 @@ def _worker(workspace: Workspace, revision: PlannedRevision, index: int) -> Chil
     return Child(f"r{revision.id}-{index}", command)
 
 
-def _adopt(child: Child, recorded: dict[str, Any] | None) -> None:
-    if recorded is not None:
-        identity = Identity.from_dict(recorded)
-        if identity.alive():
-            child.adopt(identity)
-
-
 def take_back(folder: ServerFolder) -> socket.socket:
     """Get the listening socket from the gateway of a supervisor that was killed.
 
@@ -337,16 +290,23 @@ def take_back(folder: ServerFolder) -> socket.socket:
 
 def main(arguments: list[str]) -> int:
     """Supervise a workspace's server on an inherited socket, or on the one the gateway holds."""
-    path = Path(arguments[0])
+    path, descriptor, heir = Path(arguments[0]), arguments[1], "heir" in arguments[2:]
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     workspace = Workspace(path.parent, path)
     folder = ServerFolder.of(workspace)
     os.chdir(folder.path)  # sockets are named relative to it
-    given = len(arguments) > 1
-    listener = socket.socket(fileno=int(arguments[1])) if given else take_back(folder)
-    with listener:
-        Supervisor(workspace, listener).run()
+    try:
+        with workspace.lock(LOCK, timeout=_SUCCEED_SECONDS):
+            if heir and (read_json(folder.server) or {"ending": True}).get("ending"):
+                _log.info("the server was stopped; there is nothing to succeed to")
+                return 0
+            inherited = descriptor != "-"
+            listener = socket.socket(fileno=int(descriptor)) if inherited else take_back(folder)
+            with listener:
+                Supervisor(workspace, listener, heir=heir or not inherited).run()
+    except LockTimeout:
+        _log.info("another supervisor runs")
     return 0
 
 

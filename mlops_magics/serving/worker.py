@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,6 +24,7 @@ import pyarrow as pa
 from mlops_magics.errors import MlopsError
 from mlops_magics.serving import wire
 from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.settings import Settings
 from mlops_magics.store.processes import Identity
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ __all__ = ["Worker", "main"]
 LOAD_FAILED = 3
 """Exit status of a worker whose model cannot be loaded: starting it again would not help."""
 
-_HANG_SECONDS = 120
+_IDLE_MILLISECONDS = 500
 _log = logging.getLogger("mlops_magics.worker")
 
 
@@ -45,36 +48,46 @@ class Worker:
         The loaded model.
     listener : socket.socket
         Bound and listening.
+    timeout : int
+        Seconds that a batch may take.
     """
 
-    def __init__(self, predictor: Predictor, listener: socket.socket) -> None:
+    def __init__(self, predictor: Predictor, listener: socket.socket, timeout: int = 120) -> None:
         self.predictor = predictor
         self.listener = listener
-        self._busy = False
-        self._ending = False
+        self.timeout = timeout
+        self._connected = False
+        self._asked = 0
 
     def serve(self) -> None:
-        """Serve until SIGTERM; a batch that is being computed is answered first."""
+        """Serve until SIGTERM: then until no batch comes any more, or the gateway hangs up.
+
+        A second SIGTERM ends it after the batch that is being computed.
+        """
         signal.signal(signal.SIGTERM, self._end)
-        while not self._ending:
+        while not self._asked:
             connection, _ = self.listener.accept()
-            with connection:
-                try:
-                    self._converse(connection)
-                except (ConnectionError, EOFError):
-                    self._busy = False  # the gateway went away; the next one will connect
+            self._connected = True
+            # the gateway may go away; the next one will connect
+            with connection, contextlib.suppress(ConnectionError, EOFError):
+                self._converse(connection)
+            self._connected = False
 
     def _converse(self, connection: socket.socket) -> None:
         schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)))
-        while not self._ending:
+        arrivals = select.poll()
+        arrivals.register(connection, select.POLLIN)
+        while self._asked < 2:
+            if not arrivals.poll(_IDLE_MILLISECONDS):
+                if self._asked:
+                    return
+                continue
             body = _frame(connection)
-            self._busy = True
             # a model that hangs is ended by the kernel, whatever it does, and started again
-            signal.alarm(_HANG_SECONDS)
+            signal.alarm(self.timeout)
             status, answer = self._answer(schema, body)
             signal.alarm(0)
             connection.sendall(wire.REPLY.pack(status, len(answer)) + answer)
-            self._busy = False
 
     def _answer(self, schema: Any, body: bytearray) -> tuple[int, bytes]:
         try:
@@ -91,8 +104,8 @@ class Worker:
             return wire.FAILURE, (reason or "the model's outputs cannot be serialised").encode()
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ending = True
-        if not self._busy:
+        self._asked += 1
+        if not self._connected:
             raise SystemExit(0)
 
 
@@ -137,9 +150,13 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()
     sys.dont_write_bytecode = True  # a model's own modules lie in its package, which is verified
     identity = Identity.of().to_dict()
+    settings = Settings.load(Path(arguments[0]).parent)
 
     def tell(state: str, reason: str | None = None) -> None:
-        folder.write_state(revision, index, state=state, reason=reason, identity=identity)
+        try:
+            folder.write_state(revision, index, state=state, reason=reason, identity=identity)
+        except OSError as exc:  # a full disk keeps no model from answering
+            _log.error("the state %r cannot be written: %s", state, exc)
 
     tell("starting")
     try:
@@ -160,7 +177,7 @@ def main(arguments: list[str]) -> int:
         gc.collect()
         gc.freeze()  # what was loaded stays; collections need not walk it again
         tell("ready")
-        Worker(predictor, listener).serve()
+        Worker(predictor, listener, settings.worker_timeout).serve()
     return 0
 
 

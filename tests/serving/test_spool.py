@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_no_half_line(tmp_path, monkeypatch):
         spool.append([b'{"id":"2"}'])
     monkeypatch.setattr(os, "write", real)
     spool.append([b'{"id":"3"}'])
-    assert spool.failures == 1
+    assert spool.failures["disk"] == 1
     # in a new segment: a reader may have been past the cut already
     assert texts(tmp_path) == ['{"id":"1"}\n', '{"id":"3"}\n']
     spool.close()
@@ -69,8 +69,30 @@ def test_lines_are_refused_while_no_segment_can_be_made_and_taken_again_after(
     monkeypatch.setattr(os, "open", real)
     spool.append([b'{"id":"3"}'])
     spool.close()
-    assert spool.failures == 2
+    assert spool.failures["disk"] == 2
     assert texts(tmp_path) == ['{"id":"1234567"}\n', '{"id":"3"}\n']
+
+
+def test_past_its_limit_lines_are_refused_until_the_agent_has_taken_some_away(
+    tmp_path, monkeypatch
+):
+    clock = iter(range(100, 1000, 10))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    spool = Spool(tmp_path, segment=12, limit=30)
+    line = b'{"id":"1"}'
+    spool.append([line])
+    spool.append([line])
+    with pytest.raises(OSError, match="limit of 30 bytes"):
+        spool.append([line])
+    assert spool.state() == {
+        "bytes": 22,
+        "limit": 30,
+        "failures": {"limit": 1, "disk": 0, "sync": 0, "other": 0},
+    }
+    min(tmp_path.glob("*.jsonl")).unlink()
+    spool.append([line])
+    spool.close()
+    assert spool.written == 33
 
 
 def test_segments_sort_as_they_were_written_when_the_clock_is_set_back(tmp_path, monkeypatch):
