@@ -39,8 +39,9 @@ class Predicted(Record):
         Who answered; of several chunks, the last.
     values : list
         One prediction for each row.
-    ids : list of str
-        The prediction ids, by which labels come back.
+    ids : list of str or None
+        The prediction ids, by which labels come back; None for what the inference table does not
+        keep.
     latency : float
         Milliseconds of all requests together.
     df : DataFrame
@@ -51,7 +52,7 @@ class Predicted(Record):
     version: str
     variant: str
     values: list[Any]
-    ids: list[str] = field(repr=False)
+    ids: list[str | None] = field(repr=False)
     latency: float
 
     @property
@@ -120,7 +121,7 @@ def predict(
         raise InvalidArgument(f"chunk = {chunk} is no positive number")
     columns, rows = _rows(data)
     values: list[Any] = []
-    ids: list[str] = []
+    ids: list[str | None] = []
     version = variant = ""
     begun = time.perf_counter()
     with server.connect(workspace, timeout=120) as client:
@@ -137,8 +138,11 @@ def predict(
                 raise _refusal(endpoint, response, start)
             got = response.json()["predictions"]
             values += got
-            own = response.headers["X-Prediction-Id"]
-            ids += [own] if len(got) == 1 else [f"{own}:{row}" for row in range(len(got))]
+            own = response.headers.get("X-Prediction-Id")
+            if own is None:  # not in the inference table, so no label could join
+                ids += [None] * len(got)
+            else:
+                ids += [own] if len(got) == 1 else [f"{own}:{row}" for row in range(len(got))]
             version, variant = response.headers["X-Model-Version"], response.headers["X-Variant"]
     latency = (time.perf_counter() - begun) * 1000
     return Predicted(endpoint, version, variant, values, ids, latency)

@@ -19,14 +19,16 @@ import uvicorn
 import uvloop
 
 from mlops_magics.serving.access import Access
-from mlops_magics.serving.connection import LimitedProtocol, close_slow
+from mlops_magics.serving.connection import close_slow
+from mlops_magics.serving.direct import DirectProtocol, close_idle
 from mlops_magics.serving.drain import DrainingServer
-from mlops_magics.serving.exchange import Exchange, Receive, Refused, Scope, Send
+from mlops_magics.serving.exchange import AsgiExchange, Receive, Refused, Scope, Send
 from mlops_magics.serving.folder import ServerFolder, read_json
+from mlops_magics.serving.invocation import READS
 from mlops_magics.serving.plan import PlanFile
-from mlops_magics.serving.routes import ROUTES, invoke
-from mlops_magics.serving.routing import Router
-from mlops_magics.serving.scoring import Scorer
+from mlops_magics.serving.routes import ROUTES
+from mlops_magics.serving.routing import Endpoint, Router
+from mlops_magics.serving.scoring import Read, Scorer
 from mlops_magics.serving.spool import Spool
 from mlops_magics.serving.succession import Watch
 from mlops_magics.store.workspace import Workspace
@@ -53,30 +55,27 @@ class Gateway:
         self.max_body = workspace.settings.max_body
         self.scorer = Scorer(Spool(self.folder.spool, limit=workspace.settings.spool_limit))
         self.router = Router(self.folder, workspace.settings, self.scorer.deliver)
+        self.direct: dict[bytes, tuple[Endpoint, Read]] = {}
+        """Paths of predictions, as they stand in a request's first line."""
         self._plan = PlanFile(self.folder.plan)
         self._routes = [(route.pattern(), route) for route in ROUTES]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: first the check of access, then the route."""
-        exchange = Exchange(scope, receive, send)
+        exchange = AsgiExchange(scope, receive, send)
         path: str = scope["path"]
-        refusal = self.access.refuse(path, exchange.headers)
-        if refusal is not None:
-            await exchange.refuse(*refusal)
-            return
         try:
-            endpoint = self.router.by_path.get(path)
-            if endpoint is not None and scope["method"] == "POST":
-                await invoke(self, exchange, endpoint)
-            else:
-                await self._route(exchange, path, scope["method"])
+            refusal = self.access.refuse(path, exchange.headers)
+            if refusal is not None:
+                raise Refused(*refusal)
+            await self._route(exchange, path, scope["method"])
         except Refused as refused:
-            await exchange.refuse(refused.status, refused.message, refused.headers)
+            await exchange.refuse(refused)
         except Exception:
             _log.exception("request %s failed", exchange.id)
-            await exchange.refuse(500, f"internal error (request {exchange.id})")
+            await exchange.refuse(Refused(500, f"internal error (request {exchange.id})"))
 
-    async def _route(self, exchange: Exchange, path: str, method: str) -> None:
+    async def _route(self, exchange: AsgiExchange, path: str, method: str) -> None:
         allowed = []
         for pattern, route in self._routes:
             found = pattern.fullmatch(path)
@@ -103,6 +102,11 @@ class Gateway:
             plan = self._plan.changed()
             if plan is not None:
                 self.router.apply(plan)
+                self.direct = {
+                    path.format(name=name).encode(): (endpoint, read)
+                    for name, endpoint in self.router.endpoints.items()
+                    for path, read in READS.items()
+                }
                 _log.info("plan %d is in force", plan.generation)
         except (OSError, ValueError, KeyError) as exc:
             _log.error("the plan cannot be applied: %s", exc)
@@ -112,7 +116,7 @@ async def serve(gateway: Gateway, listener: socket.socket) -> None:
     """Serve on the listener until SIGTERM, then finish what has begun."""
     config = uvicorn.Config(
         gateway,
-        http=LimitedProtocol,
+        http=DirectProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -149,7 +153,9 @@ async def serve(gateway: Gateway, listener: socket.socket) -> None:
 async def _close_slow(server: uvicorn.Server) -> None:
     while True:
         await asyncio.sleep(1)
-        close_slow(server.server_state.connections, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        close_slow(server.server_state.connections, now)
+        close_idle(server.server_state.connections, now)
 
 
 async def _hand_over(writer: asyncio.StreamWriter, listener: socket.socket) -> None:

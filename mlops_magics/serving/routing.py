@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ from mlops_magics.serving import wire
 from mlops_magics.serving.batching import Batcher, Item, WorkerLink
 from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.serving.metrics import Tally, Timings
-from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision
+from mlops_magics.serving.plan import (
+    SHADOW,
+    LogPolicy,
+    Plan,
+    PlannedEndpoint,
+    PlannedRevision,
+    Share,
+)
 from mlops_magics.serving.resources import Usages
 from mlops_magics.serving.validation import Schema
 from mlops_magics.settings import Settings
 
-__all__ = ["Arm", "Endpoint", "Revision", "Router"]
+__all__ = ["Arm", "Endpoint", "Revision", "Router", "share_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,36 +55,87 @@ class Revision:
 class Arm:
     """A revision under a variant's name, as part of an endpoint's traffic."""
 
-    def __init__(self, revision: Revision, variant: str, percent: float, tally: Tally) -> None:
+    def __init__(
+        self, revision: Revision, share: Share, tally: Tally, mask: Sequence[str] = ()
+    ) -> None:
         planned = revision.planned
         self.revision = revision
-        self.variant = variant
-        self.percent = percent
+        self.variant = share.variant
+        self.percent = share.percent
         self.tally = tally
         self.headers = [
             (b"x-model-version", planned.version.encode()),
-            (b"x-variant", variant.encode()),
+            (b"x-variant", share.variant.encode()),
             (b"x-revision", str(planned.id).encode()),
         ]
+        self.head = b"".join(b"%b: %b\r\n" % header for header in self.headers)
+        """The same as they stand in an answer's head."""
+        names = revision.schema.names if revision.schema else ()
+        self.shed = 0
+        self.masked = frozenset(names.index(name) for name in mask if name in names)
 
 
 class Endpoint:
-    """An endpoint's arms."""
+    """An endpoint's arms, its shadows, and what is kept of its requests.
 
-    def __init__(self, name: str, arms: list[Arm], log: bool) -> None:
+    Examples
+    --------
+    >>> endpoint = Endpoint("flight-delay", [], LogPolicy(mode="off"))
+    >>> endpoint.choose() is None, endpoint.logs("0199c8f1")
+    (True, False)
+    """
+
+    def __init__(self, name: str, arms: Sequence[Arm], log: LogPolicy) -> None:
         self.name = name
-        self.arms = arms
+        # the champion last: whose keys went to a canary of 5 % go to it at 20 %, too
+        self.arms = sorted(
+            (arm for arm in arms if arm.variant != SHADOW),
+            key=lambda arm: (arm.variant == "champion", arm.revision.planned.id),
+        )
+        self.shadows = [arm for arm in arms if arm.variant == SHADOW]
         self.log = log
-        self._weights = [arm.percent for arm in arms]
+        self._salt = hashlib.sha256(name.encode()).digest()[:16]
+        self._all = log.mode != "off" and log.fraction >= 1
+        self._none = log.mode == "off" or log.fraction <= 0
 
-    def choose(self, version: str | None = None) -> Arm | None:
-        """Choose an arm by its share, or the one that serves a version."""
-        if version is not None:
-            return next((a for a in self.arms if a.revision.planned.version == version), None)
-        if len(self.arms) == 1:
-            return self.arms[0]
+    def choose(self, key: bytes | None = None) -> Arm | None:
+        """Choose an arm by its share: always the same for a key, else by chance."""
+        arms = self.arms
+        if len(arms) == 1:
+            return arms[0]
+        if not arms:
+            return None
         # no secret is drawn here: shares of traffic
-        return random.choices(self.arms, self._weights)[0]  # noqa: S311 - as said above
+        chance = random.random() if key is None else share_of(key, self._salt)  # noqa: S311 - so
+        point = chance * 100
+        for arm in arms:
+            point -= arm.percent
+            if point < 0:
+                return arm
+        return arms[-1]
+
+    def serving(self, version: str) -> Arm | None:
+        """Return the arm that serves a version."""
+        return next((a for a in self.arms if a.revision.planned.version == version), None)
+
+    def logs(self, request_id: str) -> bool:
+        """Tell whether a request is kept in the inference table."""
+        if self._all:
+            return True
+        if self._none:
+            return False
+        return share_of(request_id.encode(), b"log") < self.log.fraction
+
+
+def share_of(key: bytes, salt: bytes) -> float:
+    """Return a number in [0, 1) that is always the same for a key, and evenly spread over keys.
+
+    Examples
+    --------
+    >>> 0 <= share_of(b"customer-7", b"flight-delay") < 1
+    True
+    """
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=salt[:16]).digest()) / 2**64
 
 
 class Router:
@@ -100,7 +159,6 @@ class Router:
         self.generation = 0
         self.revisions: dict[str, Revision] = {}
         self.endpoints: dict[str, Endpoint] = {}
-        self.by_path: dict[str, Endpoint] = {}
         self.tallies: dict[tuple[str, str, str, str], Tally] = {}
         self.usages = Usages(folder)
         self._deliver = deliver
@@ -123,7 +181,6 @@ class Router:
             if revisions.get(key) is not revision
         ]
         self.revisions, self.endpoints = revisions, endpoints
-        self.by_path = {f"/endpoints/{name}/invocations": e for name, e in endpoints.items()}
         self.generation = plan.generation
         for revision in gone:
             task = asyncio.get_running_loop().create_task(self._let_go(revision))
@@ -146,7 +203,7 @@ class Router:
             "endpoints": {
                 name: [
                     {"revision": a.revision.planned.id, "variant": a.variant, "percent": a.percent}
-                    for a in endpoint.arms
+                    for a in [*endpoint.arms, *endpoint.shadows]
                 ]
                 for name, endpoint in self.endpoints.items()
             },
@@ -160,8 +217,8 @@ class Router:
             revision = revisions[str(share.revision)]
             labels = (name, str(share.revision), revision.planned.version, share.variant)
             tally = self.tallies.setdefault(labels, Tally(labels))
-            arms.append(Arm(revision, share.variant, share.percent, tally))
-        return Endpoint(name, arms, planned.log.mode != "off")
+            arms.append(Arm(revision, share, tally, planned.log.mask))
+        return Endpoint(name, arms, planned.log)
 
     def _bring_up(self, planned: PlannedRevision) -> Revision:
         revision = Revision(planned)

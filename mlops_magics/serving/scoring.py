@@ -2,56 +2,91 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from mlops_magics.serving import inference
 from mlops_magics.serving.batching import Failure, Item
-from mlops_magics.serving.exchange import Exchange, Refused
-from mlops_magics.serving.routing import Arm, Revision
-from mlops_magics.serving.spool import Line, Spool
+from mlops_magics.serving.exchange import Exchange, Headers, Refused, error_body
+from mlops_magics.serving.routing import Arm, Endpoint, Revision
+from mlops_magics.serving.spool import Spool
+from mlops_magics.serving.validation import Schema
 
-__all__ = ["Scorer", "predictions_answer"]
+__all__ = ["Answer", "Call", "Job", "Reply", "Scorer"]
 
 _log = logging.getLogger(__name__)
-_encoder = msgspec.json.Encoder()
-
-Encode = Callable[[list[Any]], bytes]
 
 
-def predictions_answer(outputs: list[Any]) -> bytes:
-    """Encode MLflow's answer; NaN and infinities leave as null.
+class Answer(NamedTuple):
+    """What a client gets.
 
-    Examples
-    --------
-    >>> predictions_answer([0.5, float("nan")])
-    b'{"predictions":[0.5,null]}'
+    Attributes
+    ----------
+    headers : sequence of pairs of bytes
+        Beside those of every answer: the arm's, the ids, the length.
+    content_type : bytes
+    logged : bool
+        Whether the inference table has, or will have, this request.
     """
-    return b'{"predictions":' + _encoder.encode(outputs) + b"}"
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+    content_type: bytes = b"application/json"
+    logged: bool = False
 
 
-class _Job(Item):
-    __slots__ = ("arm", "encode", "exchange", "future", "logged", "name")
+class Call(NamedTuple):
+    """A request as a protocol has read it.
+
+    Attributes
+    ----------
+    rows : sequence of tuples
+        In the signature's order.
+    encode : callable
+        From outputs, one a row, to the answer's body; a protocol whose answers are no JSON gives
+        the content type and further headers too.
+    """
+
+    rows: Sequence[tuple[Any, ...]]
+    encode: Callable[[list[Any]], bytes | tuple[bytes, bytes, Headers]]
+
+
+Reply = Callable[[Answer], None]
+
+
+class Read(Protocol):
+    """Reads a body by a schema; raises `Refused`."""
+
+    def __call__(
+        self, body: bytes, schema: Schema, arm: Arm | None, exchange: Exchange
+    ) -> Call: ...
+
+
+class Job(Item):
+    """A request on its way to an answer."""
+
+    __slots__ = ("arm", "call", "endpoint", "exchange", "mirror", "mirror_of", "reply")
 
     def __init__(
         self,
-        rows: Sequence[tuple[Any, ...]],
         exchange: Exchange,
-        arm: Arm | None,
-        name: str,
-        logged: bool,
-        encode: Encode,
+        call: Call,
+        reply: Reply,
+        endpoint: Endpoint | None = None,
+        arm: Arm | None = None,
     ) -> None:
-        super().__init__(rows)
+        super().__init__(call.rows)
         self.exchange = exchange
+        self.call = call
+        self.reply = reply
+        self.endpoint = endpoint
         self.arm = arm
-        self.name = name
-        self.logged = logged
-        self.encode = encode
-        self.future: asyncio.Future[bytes | Failure] = asyncio.get_running_loop().create_future()
+        self.mirror: Callable[[Job], None] | None = None
+        self.mirror_of: str | None = None
 
 
 class Scorer:
@@ -65,103 +100,61 @@ class Scorer:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
+        self.unlogged = 0
 
-    async def score(
-        self,
-        exchange: Exchange,
-        revision: Revision,
-        rows: Sequence[tuple[Any, ...]],
-        encode: Encode,
-        *,
-        arm: Arm | None = None,
-        name: str = "",
-        logged: bool = False,
-    ) -> bytes:
-        """Return the answer's body; without an arm nothing is counted or logged.
-
-        Raises
-        ------
-        Refused
-            The model failed, no worker is up, or too many wait.
-        """
-        job = _Job(rows, exchange, arm, name, logged, encode)
-        if not rows:
+    def submit(self, job: Job, revision: Revision) -> None:
+        """Take a request; it is replied to when it is done, be it well or not."""
+        if not job.rows:
             job.outputs = []
-            self.deliver([job])
         elif revision.batcher is None:
             job.outputs = Failure(503, "this revision cannot be used: its manifest is unreadable")
-            self.deliver([job])
         else:
             try:
                 revision.batcher.submit(job)
             except Failure as failure:
                 job.outputs = failure
-                self.deliver([job])
-        answer = await job.future
-        if isinstance(answer, Failure):
-            raise Refused(answer.status, answer.message)
-        return answer
+            else:
+                return
+        self.deliver([job])
 
     def deliver(self, items: list[Item]) -> None:
         """Encode and log a batch's answers with one write, then let them go."""
         lines: list[bytes] = []
-        answers: list[tuple[_Job, bytes | Failure]] = []
+        done: list[tuple[Job, Answer]] = []
         for job in items:
-            assert isinstance(job, _Job)
-            answer: bytes | Failure
-            if isinstance(job.outputs, list):
-                try:
-                    answer = job.encode(job.outputs)
-                except (TypeError, ValueError, msgspec.MsgspecError):
-                    _log.exception("outputs of request %s cannot be encoded", job.exchange.id)
-                    answer = Failure(500, "the model's outputs cannot be serialised")
-            else:
-                assert job.outputs is not None
-                answer = job.outputs
-            if isinstance(answer, Failure) and answer.status == 500:
-                answer = Failure(500, f"{answer.message} (request {job.exchange.id})")
-            answers.append((job, answer))
-            if job.logged and job.arm is not None:
-                lines.append(_line(job, job.arm, answer))
+            assert isinstance(job, Job)
+            answer = _answer(job)
+            if job.endpoint is not None and job.arm is not None:
+                milliseconds = job.exchange.milliseconds
+                rows = len(job.rows) if answer.status == 200 else 0
+                job.arm.tally.count(answer.status, milliseconds / 1000, rows)
+                if job.endpoint.logs(job.exchange.id):
+                    lines.append(inference.line(job, job.arm, answer, milliseconds))
+                    answer = answer._replace(logged=True)
+            done.append((job, answer))
         if lines and not self._append(lines):
-            answers = [
-                (job, Failure(503, "the inference log cannot be written") if job.logged else answer)
-                for job, answer in answers
-            ]
-        for job, answer in answers:
-            if job.arm is not None:
-                status = answer.status if isinstance(answer, Failure) else 200
-                seconds = job.exchange.milliseconds / 1000
-                job.arm.tally.count(status, seconds, len(job.rows) if status == 200 else 0)
-            if not job.future.done():
-                job.future.set_result(answer)
+            done = [(job, _unlogged(job, answer)) for job, answer in done]
+            self.unlogged += len(lines)
+        for job, answer in done:
+            job.reply(answer)
+        for job, _ in done:
+            if job.mirror is not None:
+                job.mirror(job)
 
-    def refused(
-        self, exchange: Exchange, name: str, arm: Arm | None, logged: bool, refusal: Refused
+    def refuse(
+        self, exchange: Exchange, endpoint: Endpoint, arm: Arm, refusal: Refused, reply: Reply
     ) -> None:
-        """Count and log a request that never reached a model."""
+        """Count, log and answer a request that never reached a model."""
         milliseconds = exchange.milliseconds
-        if arm is not None:
-            arm.tally.count(refusal.status, milliseconds / 1000)
-        if logged:
-            planned = arm.revision.planned if arm else None
-            line = Line(
-                id=exchange.id,
-                client_id=exchange.client_id,
-                t=exchange.time,
-                endpoint=name,
-                revision=planned.id if planned else None,
-                version=planned.version if planned else None,
-                variant=arm.variant if arm else None,
-                columns=None,
-                rows=None,
-                outputs=None,
-                status=refusal.status,
-                ms=milliseconds,
-                error=refusal.message,
-            )
+        answer = Answer(refusal.status, error_body(refusal.message), refusal.all_headers())
+        arm.tally.count(refusal.status, milliseconds / 1000)
+        if endpoint.logs(exchange.id):
+            line = inference.refusal(exchange, endpoint, arm, refusal, milliseconds)
             # the refusal stands, whether or not it could be logged; failures are counted
-            self._append([_encoder.encode(line)])
+            logged = self._append([line])
+            self.unlogged += not logged
+            answer = answer._replace(logged=logged)
+        reply(answer)
 
     def _append(self, lines: list[bytes]) -> bool:
         try:
@@ -172,23 +165,46 @@ class Scorer:
         return True
 
 
-def _line(job: _Job, arm: Arm, answer: bytes | Failure) -> bytes:
-    exchange, planned = job.exchange, arm.revision.planned
-    failed = isinstance(answer, Failure)
-    return _encoder.encode(
-        Line(
-            id=exchange.id,
-            client_id=exchange.client_id,
-            t=exchange.time,
-            endpoint=job.name,
-            revision=planned.id,
-            version=planned.version,
-            variant=arm.variant,
-            columns=msgspec.Raw(arm.revision.columns),
-            rows=job.rows,
-            outputs=None if failed else job.outputs,
-            status=answer.status if isinstance(answer, Failure) else 200,
-            ms=exchange.milliseconds,
-            error=answer.message if isinstance(answer, Failure) else None,
-        )
-    )
+def mirrored(job: Job, call: Call, arm: Arm) -> Job:
+    """Return a request of its own for a shadow; nobody gets its answer."""
+    exchange = Exchange(())
+    exchange.client_id = job.exchange.client_id
+    exchange.trace_id = job.exchange.trace_id
+    shadow = Job(exchange, call, _nobody, job.endpoint, arm)
+    shadow.mirror_of = job.exchange.id
+    return shadow
+
+
+def _nobody(answer: Answer) -> None:
+    """Take an answer to nobody."""
+
+
+def _answer(job: Job) -> Answer:
+    outputs = job.outputs
+    if isinstance(outputs, list):
+        try:
+            encoded = job.call.encode(outputs)
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            _log.exception("outputs of request %s cannot be encoded", job.exchange.id)
+            outputs = Failure(500, "the model's outputs cannot be serialised")
+        else:
+            if isinstance(encoded, bytes):
+                return Answer(200, encoded)
+            body, content_type, headers = encoded
+            return Answer(200, body, headers, content_type)
+    assert outputs is not None
+    message = outputs.message
+    if outputs.status == 500:
+        message = f"{message} (request {job.exchange.id})"
+    job.outputs = Failure(outputs.status, message)
+    refused = Refused(outputs.status, message)
+    return Answer(outputs.status, error_body(message), refused.all_headers())
+
+
+def _unlogged(job: Job, answer: Answer) -> Answer:
+    if not answer.logged:
+        return answer
+    if job.endpoint is not None and job.endpoint.log.mode == "strict":
+        refused = Refused(503, "the inference log cannot be written")
+        return Answer(503, error_body(refused.message), refused.all_headers())
+    return answer._replace(logged=False)

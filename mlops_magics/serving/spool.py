@@ -30,7 +30,7 @@ _SYNC_SECONDS = 0.2
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, omit_defaults=True):
     """One request in the log.
 
     Attributes
@@ -44,6 +44,10 @@ class Line(msgspec.Struct):
         request was refused or failed.
     ms : float
         From the request's head to the answer's readiness.
+    mirror_of : str
+        Of a shadow's answer: the id of the request that was mirrored.
+    trace_id : str
+        Of the caller's trace, if it told one.
     """
 
     id: str
@@ -59,6 +63,8 @@ class Line(msgspec.Struct):
     status: int
     ms: float
     error: str | None = None
+    mirror_of: str | None = None
+    trace_id: str | None = None
 
 
 class Spool:
