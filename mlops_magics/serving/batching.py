@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -16,6 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from mlops_magics.serving import wire
+from mlops_magics.serving.metrics import Timings
 
 __all__ = ["Batcher", "Failure", "Item", "WorkerLink"]
 
@@ -35,10 +37,11 @@ class Failure(Exception):
 class Item:
     """A request's rows on their way through a batch."""
 
-    __slots__ = ("alone", "attempts", "outputs", "rows")
+    __slots__ = ("alone", "attempts", "outputs", "rows", "since")
 
     def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.rows = rows
+        self.since = 0.0
         self.outputs: list[Any] | Failure | None = None
         self.attempts = 0
         self.alone = False
@@ -56,6 +59,8 @@ class WorkerLink(asyncio.Protocol):
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
         self.items: list[Item] = []
+        self.sent = 0.0
+        self.queued = 0.0
         self.lost = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -71,6 +76,8 @@ class WorkerLink(asyncio.Protocol):
         """Give the worker a batch."""
         assert self._transport is not None
         self.items = items
+        self.sent = time.perf_counter()
+        self.queued = self.sent - items[0].since
         rows = items[0].rows if len(items) == 1 else [row for item in items for row in item.rows]
         self._transport.write(wire.pack(self.batcher.schema, rows))
 
@@ -107,6 +114,8 @@ class Batcher:
         Of the inputs.
     deliver : callable
         Gets every item that is done, a batch at a time; ``item.outputs`` is set.
+    timings : Timings, optional
+        Told of each batch that was answered.
     max_rows : int
         Rows in a batch, unless a single request has more.
     max_queue : int
@@ -118,14 +127,14 @@ class Batcher:
         schema: Any,
         deliver: Callable[[list[Item]], None],
         *,
+        timings: Timings | None = None,
         max_rows: int = 256,
         max_queue: int = 1024,
     ) -> None:
         self.schema = schema
         self.links: set[WorkerLink] = set()
         self.queue: deque[Item] = deque()
-        self.batches = 0
-        self.batched_rows = 0
+        self.timings = timings or Timings()
         self._deliver = deliver
         self._max_rows = max_rows
         self._max_queue = max_queue
@@ -154,6 +163,7 @@ class Batcher:
             raise Failure(503, "no worker of this revision is up; it is being started again")
         if len(self.queue) >= self._max_queue:
             raise Failure(429, f"{len(self.queue)} requests wait already; try again")
+        item.since = time.perf_counter()
         self.queue.append(item)
         if self._idle and not self._scheduled:
             # at the end of this turn of the loop: requests that arrived together go together
@@ -192,6 +202,8 @@ class Batcher:
     def answered(self, link: WorkerLink, items: list[Item], status: int, body: bytes) -> None:
         """Take a worker's answer, and give it the next batch."""
         self._idle.append(link)
+        rows = sum([len(item.rows) for item in items])
+        self.timings.batch(rows, link.queued, time.perf_counter() - link.sent)
         outputs: list[Any] = []
         if status == wire.ANSWER:
             try:
@@ -231,6 +243,4 @@ class Batcher:
                     break
                 items.append(self.queue.popleft())
             link = self._idle.popleft()
-            self.batches += 1
-            self.batched_rows += sum(len(item.rows) for item in items)
             link.send(items)

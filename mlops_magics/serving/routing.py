@@ -235,6 +235,7 @@ class Router:
         revision.batcher = Batcher(
             wire.arrow_schema(schema),
             self._deliver,
+            timings=revision.timings,
             max_rows=self.settings.max_batch,
             max_queue=self.settings.max_queue,
         )
