@@ -126,14 +126,9 @@ class DirectProtocol(LimitedProtocol):
     app: Any
     cycle: Any  # uvicorn's, or ours
 
-    def connection_made(self, transport: Any) -> None:
-        self.idle_since: float | None = None
-        super().connection_made(transport)
-
     def on_message_begin(self) -> None:
         if self.waiting_since is None:
             self.waiting_since = self.loop.time()
-        self.idle_since = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -143,7 +138,8 @@ class DirectProtocol(LimitedProtocol):
         found = self.app.direct.get(self.url)
         if found is not None and self._is_direct():
             endpoint, read = found
-            self.cycle = _Cycle(self, endpoint, read, self.headers, self.parser.should_keep_alive())
+            keep_alive = not self.draining and self.parser.should_keep_alive()
+            self.cycle = _Cycle(self, endpoint, read, self.headers, keep_alive)
             return
         # uvicorn's own beginning of a request, which a direct one does not need
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -177,17 +173,16 @@ class DirectProtocol(LimitedProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        # no timer for each answer that waits for the next: `close_idle` looks at all each second
         if self.pipeline:
             self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())
-        else:
-            # no timer for each answer: `close_slow` looks at all connections each second
-            self.idle_since = self.loop.time()
 
 
 def close_idle(connections: set[Any], now: float) -> None:
     """Close connections whose last request was answered long ago."""
     for connection in list(connections):
-        since = getattr(connection, "idle_since", None)
-        if since is not None and now - since > IDLE_SECONDS:
+        cycle = connection.cycle
+        answered = cycle is not None and cycle.response_complete
+        if answered and now - connection.since > IDLE_SECONDS:
             connection.transport.close()

@@ -76,4 +76,5 @@ class DrainingServer(uvicorn.Server):
                 await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
-        return LimitedProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol = cast("type[LimitedProtocol]", self.config.http_protocol_class)
+        return protocol(self.config, self.server_state, self.lifespan.state)
