@@ -117,9 +117,15 @@ if TYPE_CHECKING:
         model_versions,
         promote,
     )
+    from mlops_magics.serving.batch import (
+        score,
+    )
     from mlops_magics.serving.client import (
         Predicted,
         predict,
+    )
+    from mlops_magics.serving.scorings import (
+        Scoring,
     )
     from mlops_magics.settings import (
         Settings,
@@ -190,6 +196,7 @@ __all__ = [
     "RunNotFound",
     "Runs",
     "SchemaMismatch",
+    "Scoring",
     "ServerError",
     "ServerNotRunning",
     "Settings",
@@ -230,6 +237,7 @@ __all__ = [
     "run",
     "run_pipeline",
     "runs",
+    "score",
     "status",
     "stop",
     "test",
@@ -335,10 +343,12 @@ _HOMES = {
         "model_versions",
         "promote",
     ),
+    "serving.batch": ("score",),
     "serving.client": (
         "Predicted",
         "predict",
     ),
+    "serving.scorings": ("Scoring",),
     "settings": ("Settings",),
     "store.workspace": ("Workspace",),
     "testing": (

@@ -36,7 +36,7 @@ STAGES: dict[str, list[click.Command]] = {
     "Packaging": [packaging.package],
     "Registry": [registry.register, registry.registry, registry.promote, registry.rollback],
     "Deployment": [deployment.deploy, deployment.endpoints, deployment.undeploy],
-    "Serving": [serving.predict, serving.predictions],
+    "Serving": [serving.predict, serving.predictions, serving.score],
     "Monitoring": [monitoring.feedback, monitoring.monitor],
     "Pipelines": [pipelines.pipeline],
 }
@@ -109,8 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except click.ClickException as exc:
         _fail(translate(exc), as_json=caller.as_json or "--json" in given)
-    except click.Abort:
-        click.echo("interrupted; what was finished is kept, see: mlops status", err=True)
+    except click.Abort as exc:
+        told = str(exc.__cause__ or "")  # a verb may know how to go on
+        click.echo(
+            f"interrupted; {told or 'what was finished is kept, see: mlops status'}", err=True
+        )
         sys.exit(1)
     except MlopsError as exc:
         _fail(exc, as_json=caller.as_json)

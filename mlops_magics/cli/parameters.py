@@ -34,6 +34,7 @@ __all__ = [
     "REPORT",
     "ROWS",
     "RUN",
+    "SCORED",
     "SOURCE",
     "Bound",
     "Choice",
@@ -394,6 +395,7 @@ DATA = Data("data", "datasets", ("columns", "iloc"))
 ROWS = Rows("rows", "datasets", ("columns", "iloc"))
 RUN = Name("run", "runs")
 SOURCE = Source("source", "none", ("columns", "iloc"))
+SCORED = Source("source", "datasets", ("columns", "iloc"))
 DATASET = Name("dataset", "datasets")
 ENDPOINT = Name("endpoint", "endpoints")
 REGISTERED = Name("name", "registered")

@@ -1,4 +1,4 @@
-"""Serving: predict, predictions."""
+"""Serving: predict, predictions, score."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import DURATION, ENDPOINT, ROWS, rows_of
-from mlops_magics.cli.verb import verb
+from mlops_magics.cli.parameters import DURATION, ENDPOINT, MODEL, ROWS, SCORED, rows_of
+from mlops_magics.cli.verb import PROGRESS, verb
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["predict", "predictions"]
+__all__ = ["predict", "predictions", "score"]
 
 
 @verb(
@@ -52,3 +52,61 @@ def predict(
 def predictions(endpoint: str, last: str | None, limit: int, workspace: Workspace | None) -> Any:
     """Show the inference table of ENDPOINT: inputs, output, version, latency, status."""
     return mlops.predictions(endpoint, last=last, limit=limit, workspace=workspace)
+
+
+@verb(
+    "score",
+    calls=["score"],
+    in_shell="mlops score flight-delay@champion --data flights.parquet --to scores.parquet",
+    in_notebook="%mlops_score flight-delay@champion --data df",
+)
+@click.argument("model", type=MODEL, required=False)
+@click.option(
+    "--data",
+    type=SCORED,
+    required=True,
+    help="Rows: a Parquet, CSV or JSON-lines file, a folder, a glob, a URL, a dataset; in a "
+    "notebook a DataFrame.",
+)
+@click.option(
+    "--to",
+    type=click.Path(),
+    help="File to write (.parquet, .csv, .jsonl), or a folder. Default: the record's .df.",
+)
+@click.option("--endpoint", type=ENDPOINT, help="Instead of MODEL: the version that it serves.")
+@click.option("--keep", metavar="COLUMNS", help="Columns to keep, as a,b. Default: all.")
+@click.option(
+    "--max-rejects", metavar="N|N%", help="Fail when more rows are rejected, such as 100 or 1%."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--chunk", type=click.IntRange(min=1), default=65536, show_default=True)
+@click.option("--restart", is_flag=True, help="Begin anew, though an earlier call was broken off.")
+def score(
+    model: Any,
+    data: Any,
+    to: str | None,
+    endpoint: str | None,
+    keep: str | None,
+    max_rejects: str | None,
+    workers: int,
+    chunk: int,
+    restart: bool,
+    workspace: Workspace | None,
+) -> Any:
+    """Score all rows of a source with MODEL; rows that cannot be scored are kept with a reason.
+
+    Broken off at any moment, the same command goes on where it was.
+    """
+    return mlops.score(
+        model,
+        data,
+        to,
+        endpoint=endpoint,
+        keep=keep,
+        max_rejects=max_rejects,
+        workers=workers,
+        chunk=chunk,
+        restart=restart,
+        progress=click.get_current_context().meta[PROGRESS],
+        workspace=workspace,
+    )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from pathlib import Path
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -21,15 +19,13 @@ from mlops_magics.errors import (
     SchemaMismatch,
     SourceUnreadable,
 )
-
-if TYPE_CHECKING:
-    from fsspec.core import OpenFile
+from mlops_magics.store import files
+from mlops_magics.store.files import File, public
 
 __all__ = ["FORMATS", "Source", "read"]
 
 # without it, integers beyond 2**53 beside a missing value would be rounded
 _EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
-_PACKED = {".gz": "gzip", ".zip": "zip", ".bz2": "bz2", ".xz": "xz"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ def _read_database(url: str, query: str | None) -> Source:
         parsed = sa.make_url(url)
         shown = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            _present(Path(parsed.database))  # SQLite would make an empty database instead
+            files.find(parsed.database)  # SQLite would make an empty database instead
         engine = sa.create_engine(parsed)
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("psycopg"):
@@ -152,98 +148,35 @@ def _read_database(url: str, query: str | None) -> Source:
 
 
 def _read_files(text: str) -> Source:
-    remote = "://" in text
-    files = _remote(text) if remote else _local(text)
-    shown = _public(text) if remote else str(Path(text).expanduser())
+    found = files.find(text)
+    shown = public(text) if "://" in text else str(Path(text).expanduser())
     frames: list[pd.DataFrame] = []
-    for file, opened in files:
-        frame = _read_one(file, opened)
+    for file in found:
+        frame = _read_one(file)
         if frames and set(frame.columns) != set(frames[0].columns):
             differing = sorted(map(str, set(frame.columns) ^ set(frames[0].columns)))
             raise SchemaMismatch(
-                f"{file} and {files[0][0]} differ in the columns {', '.join(differing[:8])}",
+                f"{file.name} and {found[0].name} differ in the columns {', '.join(differing[:8])}",
                 hint="ingest them as two datasets, or make their columns equal",
             )
         frames.append(frame)
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-    formats = sorted({_format(file)[0].lstrip(".") for file, _ in files})
+    formats = sorted({_format(file.name)[0].lstrip(".") for file in found})
     return Source(
         frame,
-        {"kind": ", ".join(formats), "url": shown, "files": [_public(file) for file, _ in files]},
+        {
+            "kind": ", ".join(formats),
+            "url": shown,
+            "files": [public(file.name) for file in found],
+        },
     )
 
 
-_Opener = Callable[[], "OpenFile | IO[bytes]"]
-
-
-def _local(text: str) -> list[tuple[str, _Opener]]:
-    path = Path(text).expanduser()
-    if any(sign in text for sign in "*?[") and not path.exists():
-        base = Path(path.anchor) if path.is_absolute() else Path()
-        found = sorted(base.glob(str(path.relative_to(path.anchor))))
-        paths = [each for each in found if each.is_file()]
-        if not paths:
-            raise SourceUnreadable(f"no file matches {text}", hint=_near(path))
-    else:
-        _present(path)
-        paths = [path]
-
-    def opener(each: Path) -> _Opener:
-        return lambda: each.open("rb")
-
-    return [(str(each), opener(each)) for each in paths]
-
-
-def _present(path: Path) -> None:
-    if path.is_dir():
-        raise SourceUnreadable(f"{path} is a folder", hint=f"give a glob: {path / '*.parquet'}")
-    if not path.exists():
-        raise SourceUnreadable(f"there is no file {path}", hint=_near(path))
-
-
-def _near(path: Path) -> str:
-    folder = path.parent
-    while not folder.is_dir():
-        folder = folder.parent
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    if folder == path.parent and near:
-        return f"did you mean {' or '.join(repr(str(folder / name)) for name in near)}?"
-    shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-    return f"{folder.resolve()} has: {shown or 'nothing'}"
-
-
-def _remote(text: str) -> list[tuple[str, _Opener]]:
-    import fsspec
-
+def _read_one(found: File) -> pd.DataFrame:
+    suffix, packing = _format(found.name)
+    shown = public(found.name)
     try:
-        found = fsspec.open_files(text, "rb", expand=True)
-    except ImportError as exc:  # fsspec's message names the package for this scheme
-        raise SourceUnreadable(f"{_public(text)} cannot be read: {exc}") from exc
-    except (OSError, ValueError) as exc:
-        raise SourceUnreadable(f"{_public(text)} cannot be read: {exc}") from exc
-    if not found:
-        raise SourceUnreadable(f"no file matches {_public(text)}")
-
-    def opener(each: OpenFile) -> _Opener:
-        return lambda: each
-
-    return [(each.full_name, opener(each)) for each in found]
-
-
-def _public(url: str) -> str:
-    """Drop what may be secret in a URL: user, password, and a signed query."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _read_one(name: str, opener: _Opener) -> pd.DataFrame:
-    suffix, packing = _format(name)
-    shown = _public(name)
-    try:
-        with opener() as file:
+        with found.open() as file:
             return FORMATS[suffix](file, packing)
     except DataError as exc:
         raise type(exc)(f"{shown}: {exc.message}", hint=exc.hint) from exc
@@ -260,15 +193,10 @@ def _read_one(name: str, opener: _Opener) -> pd.DataFrame:
 
 
 def _format(name: str) -> tuple[str, str | None]:
-    path = PurePosixPath(urlsplit(name).path if "://" in name else name)
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packing = _PACKED.get(suffixes[-1]) if suffixes else None
-    if packing:
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ".csv" if packing == "zip" else ""
+    suffix, packing = files.ending(name)
     if suffix not in FORMATS:
         raise SourceUnreadable(
-            f"{_public(name)} has no ending that tells its format",
+            f"{public(name)} has no ending that tells its format",
             hint=f"known: {', '.join(FORMATS)}, each also as .gz or .zip; "
             "or read it yourself and ingest the DataFrame",
         )

@@ -75,7 +75,7 @@ class MLOps(_Configured):  # type: ignore[misc, valid-type]  # a base made of th
         except click.ClickException as exc:
             raise translate(exc) from None
         except (KeyboardInterrupt, click.Abort) as exc:
-            raise Interrupted(magic) from exc
+            raise Interrupted(magic, str(exc)) from exc
 
     def _define(
         self, kind: str, name: str, command: click.Command, function: Callable[..., Any]

@@ -8,8 +8,8 @@ __all__ = ["Interrupted"]
 class Interrupted(KeyboardInterrupt):
     """A person interrupted a verb; what it had finished is kept, the rest did not happen."""
 
-    def __init__(self, verb: str) -> None:
-        super().__init__(f"{verb} was interrupted; what it had finished is kept")
+    def __init__(self, verb: str, told: str = "") -> None:
+        super().__init__(f"{verb} was interrupted; {told or 'what it had finished is kept'}")
         self.verb = verb
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["Predicted", "predict"]
+__all__ = ["Predicted", "json_value", "json_values", "predict"]
 
 _SHOWN = 10
 
@@ -178,9 +178,9 @@ def _rows(data: Any) -> tuple[list[str], list[list[Any]]]:
         if not all(isinstance(row, Mapping) for row in data):
             raise InvalidArgument("rows must be mappings of column to value")
         columns = list(dict.fromkeys(name for row in data for name in row))
-        return columns, [[_json(row.get(name)) for name in columns] for row in data]
+        return columns, [[json_value(row.get(name)) for name in columns] for row in data]
     if hasattr(data, "columns") and hasattr(data, "itertuples"):
-        values = [_column(data.iloc[:, index]) for index in range(len(data.columns))]
+        values = [json_values(data.iloc[:, index]) for index in range(len(data.columns))]
         return [str(name) for name in data.columns], [
             list(row) for row in zip(*values, strict=True)
         ]
@@ -189,13 +189,14 @@ def _rows(data: Any) -> tuple[list[str], list[list[Any]]]:
     )
 
 
-def _column(series: Any) -> list[Any]:
+def json_values(series: Any) -> list[Any]:
     """Return a column as JSON values; integers and floats come out exactly."""
     listed = series.astype(object).where(series.notna(), None).tolist()
-    return [_json(value) for value in listed]
+    return [json_value(value) for value in listed]
 
 
-def _json(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Return a value as JSON has it; dates are written out."""
     return value.isoformat() if hasattr(value, "isoformat") else plain(value)
 
 

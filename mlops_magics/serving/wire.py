@@ -23,6 +23,7 @@ __all__ = [
     "arrow_schema",
     "frame",
     "outputs",
+    "outputs_batch",
     "pack",
     "pack_outputs",
 ]
@@ -81,6 +82,21 @@ def pack_outputs(result: Any, rows: int) -> bytes:
     ValueError
         The number of outputs is not the number of rows, or a value has no Arrow type.
     """
+    batch = outputs_batch(result, rows)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def outputs_batch(result: Any, rows: int) -> Any:
+    """Return what a model returned as a record batch; its metadata tell of which kind it was.
+
+    Raises
+    ------
+    ValueError
+        The number of outputs is not the number of rows, or a value has no Arrow type.
+    """
     import numpy as np
 
     if hasattr(result, "columns") and hasattr(result, "to_numpy"):
@@ -100,11 +116,7 @@ def pack_outputs(result: Any, rows: int) -> bytes:
         kind = b"array"
     if batch.num_rows != rows:
         raise ValueError(f"the model returned {batch.num_rows} outputs for {rows} rows")
-    batch = batch.replace_schema_metadata({b"kind": kind})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    return batch.replace_schema_metadata({b"kind": kind})
 
 
 def outputs(body: bytes | memoryview) -> list[Any]:

@@ -92,9 +92,9 @@ def test_an_fsspec_url_is_read_and_its_secrets_are_not_kept(workspace):
         file.write("x,y\n1,a\n2,b\n")
     found = ingest("memory://bucket/*.csv", "remote", workspace=workspace)
     assert found.rows == 2
-    from mlops_magics.data import sources
+    from mlops_magics.store import files
 
-    assert sources._public("https://me:pw@host/a.csv?sig=secret") == "https://host/a.csv"
+    assert files.public("https://me:pw@host/a.csv?sig=secret") == "https://host/a.csv"
 
 
 def test_changed_content_is_a_new_version_and_old_content_its_old_one(workspace):
