@@ -87,9 +87,7 @@ class Scoring(Record):
             import pyarrow.parquet as pq
 
             return pq.read_table(self.output).to_pandas()
-        return pd.read_json(
-            self.output, lines=True, precise_float=True, convert_dates=False, dtype=False
-        )
+        return pd.read_json(self.output, lines=True, precise_float=True, dtype=False)
 
     @property
     def rejected_df(self) -> pd.DataFrame:
