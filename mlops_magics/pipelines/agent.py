@@ -87,7 +87,7 @@ class Agent:
             last = self._stop.is_set()
             try:
                 self._reconcile()
-                loaded = self.load()
+                self.load()
                 self.watch()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
                 failing, wait = True, min(LONGEST_WAIT, wait * 2)
@@ -97,8 +97,6 @@ class Agent:
                 if failing:
                     logger.warning("the log is being loaded again")
                 failing, wait = False, POLL_SECONDS
-                if loaded and not last:
-                    continue
             if last:
                 return
             self._stop.wait(wait)
@@ -121,7 +119,9 @@ class Agent:
         closed = _closed(segments)
         count = 0
         for segment in segments:
-            while loaded := self._load_some(segment):
+            # what is there now: of what comes meanwhile many lines are loaded at once, later
+            there = segment.stat().st_size
+            while loaded := self._load_some(segment, there):
                 count += loaded
             if segment in closed:
                 self._forget(segment)
@@ -135,11 +135,11 @@ class Agent:
         for run in history.mark_crashed(self.workspace):
             logger.warning("pipeline run %s is marked CRASHED: its process is gone", run)
 
-    def _load_some(self, segment: Path) -> int:
+    def _load_some(self, segment: Path, there: int) -> int:
         """Load the next lines of a segment in one transaction; return how many lines they are."""
         name = backlog.key(self.workspace, segment)
         offset = self._offset(name)
-        if segment.stat().st_size <= offset:
+        if there <= offset:
             return 0
         lines = _read(segment, offset)
         if not lines:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -66,7 +67,7 @@ class Database:
             if self.dialect == "sqlite":
                 engine = self._sqlite()
             else:
-                engine = sa.create_engine(self.url, pool_pre_ping=True)
+                engine = sa.create_engine(self.url, pool_pre_ping=True, json_serializer=_json)
             self._migrate(engine)
         return engine
 
@@ -108,6 +109,7 @@ class Database:
     def _sqlite(self) -> Engine:
         in_memory = not self.url.database or self.url.database == ":memory:"
         options: dict[str, Any] = {"connect_args": {"timeout": 30, "check_same_thread": False}}
+        options["json_serializer"] = _json
         if in_memory:
             options["poolclass"] = sa.StaticPool
         else:
@@ -172,6 +174,11 @@ class Database:
             raise DatabaseUnavailable(
                 f"{self!r} is damaged: {_reason(exc)}", hint="bring back a copy of that file"
             ) from exc
+
+
+def _json(value: Any) -> str:
+    """Write a JSON column: five times as fast as json.dumps, and never NaN, which is no JSON."""
+    return msgspec.json.encode(value).decode()
 
 
 def _reason(exc: DBAPIError) -> str:
