@@ -66,8 +66,19 @@ __all__ = ["deploy", "endpoints", "undeploy"]
 @click.option("--latency-budget", type=LATENCY, help="Refuse when slower, such as 50ms.")
 @click.option(
     "--log",
-    type=Choice(["durable", "off"]),
-    help="Whether each request is kept in the inference table; at first they are.",
+    type=Choice(["durable", "strict", "off"]),
+    help="Whether each request is kept in the inference table, at first durable; strict: no answer "
+    "without its row.",
+)
+@click.option("--log-fraction", type=float, help="Of the requests, those that are kept: 0.1.")
+@click.option("--log-mask", metavar="COLUMNS", help="Inputs that are not kept: ssn,email.")
+@click.option("--retention", metavar="SPAN", help="How long rows are kept: 30d, or forever.")
+@click.option(
+    "--env",
+    type=Choice(["shared", "own"]),
+    default="shared",
+    show_default=True,
+    help="Workers in the server's environment, or in one of their own, made from its exact lock.",
 )
 def deploy(
     model: Any,
@@ -83,6 +94,10 @@ def deploy(
     workers: int,
     latency_budget: float | None,
     log: str | None,
+    log_fraction: float | None,
+    log_mask: str | None,
+    retention: str | None,
+    env: str,
     workspace: Workspace | None,
 ) -> Any:
     """Serve a version of MODEL at an endpoint, after its pre-checks have passed.
@@ -104,6 +119,10 @@ def deploy(
         workers=workers,
         latency_budget=latency_budget,
         log=log,
+        log_fraction=log_fraction,
+        log_mask=log_mask,
+        retention=retention,
+        env=env,
         workspace=workspace,
     )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from mlops_magics.deployment import checks, plan, rollout, shares
+from mlops_magics.deployment import checks, environments, plan, rollout, shares
 from mlops_magics.deployment.checks import Progress
 from mlops_magics.deployment.endpoints import Endpoint, check_name, endpoint, refuse_foreign
 from mlops_magics.deployment.order import Order, alias_of, check_package, reference
+from mlops_magics.deployment.policy import log_settings
 from mlops_magics.deployment.rules import candidacy
 from mlops_magics.errors import DeployFailed, InvalidArgument, MlopsError
 from mlops_magics.serving import server
@@ -41,6 +42,10 @@ def deploy(
     workers: int | None = None,
     latency_budget: float | None = None,
     log: str | None = None,
+    log_fraction: float | None = None,
+    log_mask: str | Sequence[str] | None = None,
+    retention: str | float | None = None,
+    env: str = "shared",
     progress: Progress | None = None,
     workspace: Workspace | None = None,
 ) -> Endpoint:
@@ -84,9 +89,20 @@ def deploy(
         Processes; default: the setting ``workers``.
     latency_budget : float, optional
         Milliseconds that 95 % of single-row requests must keep to.
-    log : {"durable", "off"}, optional
-        Whether requests are kept in the inference table; default: as the endpoint does, which
-        begins with durable.
+    log : {"durable", "strict", "off"}, optional
+        Whether requests are kept in the inference table; when that is not possible, ``durable``
+        answers all the same and ``strict`` does not. Default of this and the next three: as the
+        endpoint does, which begins with durable, all requests and columns, for ever.
+    log_fraction : float, optional
+        Of the requests, those that are kept: 0.1 for a tenth.
+    log_mask : str or sequence of str, optional
+        Input columns whose values are not kept: ``"ssn,email"``.
+    retention : str or float, optional
+        How long rows are kept: ``"30d"``, seconds, or ``"forever"``.
+    env : {"shared", "own"}
+        ``own``: its workers run in a virtual environment made by uv from the package's exact lock.
+        ``shared``: in the server's, whose libraries must be of the releases that the model was
+        packaged with.
     progress : callable, optional
         Called with what is done, of how much, and what comes now.
     workspace : Workspace, optional
@@ -95,7 +111,10 @@ def deploy(
     Raises
     ------
     DeployFailed
-        The model cannot be loaded, or a pre-check did not hold.
+        The model cannot be loaded, a pre-check did not hold, the server's environment has other
+        libraries, or its own cannot be made.
+    MissingExtra
+        Its own environment needs uv.
     DeployConflict
         Another deployment to this endpoint is under way, or came first; or a canary or shadow is
         beside its champion already.
@@ -106,8 +125,8 @@ def deploy(
     """
     workspace = resolve(workspace)
     report = progress or (lambda done, total, note: None)
-    if log not in (None, "durable", "off"):
-        raise InvalidArgument(f"log = {log!r} is neither 'durable' nor 'off'")
+    if env not in environments.KINDS:
+        raise InvalidArgument(f"env = {env!r} is neither 'shared' nor 'own'")
     count = workspace.settings.workers if workers is None else workers
     if count < 1:
         raise InvalidArgument(f"workers = {count} is no positive number")
@@ -137,6 +156,9 @@ def deploy(
     alias = alias_of(uri, ref) if follow else None
     package = models.fetch(workspace, ref)
     check_package(package)  # refused here, not by a server
+    policy = log_settings(
+        package, mode=log, fraction=log_fraction, mask=log_mask, retention=retention
+    )
     carry_out(
         workspace,
         Order(
@@ -145,12 +167,13 @@ def deploy(
             endpoint=name,
             workers=count,
             latency_budget=latency_budget,
-            log=None if log is None else {"mode": log},
+            log=policy,
             candidacy=beside,
             follow=alias,
             actor=workspace.actor,
             why={},
             report=report,
+            env=env,
         ),
     )
     return _endpoint(workspace, name)
@@ -174,10 +197,14 @@ def carry_out(workspace: Workspace, order: Order) -> None:
 
 def _deploy(workspace: Workspace, order: Order) -> None:
     report, package = order.report, order.package
+    try:
+        environment = environments.of(workspace, order)
+    except DeployFailed as exc:
+        raise _refusal(order, exc) from exc
     report(0, None, "starting the server")
     plan.project(workspace)
     server.start(workspace)
-    revision, generation = _claim(workspace, order)
+    revision, generation = _claim(workspace, order, environment)
     try:
         planned = plan.project(workspace)
         checks.await_workers(workspace, revision, order.workers, planned, report)
@@ -193,13 +220,19 @@ def _deploy(workspace: Workspace, order: Order) -> None:
     except BaseException as exc:
         _fail(workspace, revision, exc)
         if isinstance(exc, DeployFailed):
-            raise DeployFailed(
-                f"{order.ref} was not deployed to {order.endpoint!r}: {exc.message}", hint=exc.hint
-            ) from exc
+            raise _refusal(order, exc) from exc
         raise
+    environments.prune(workspace)
 
 
-def _claim(workspace: Workspace, order: Order) -> tuple[int, int]:
+def _refusal(order: Order, exc: DeployFailed) -> DeployFailed:
+    told = f"{order.ref} was not deployed to {order.endpoint!r}: {exc.message}"
+    return DeployFailed(told, hint=exc.hint)
+
+
+def _claim(
+    workspace: Workspace, order: Order, environment: Mapping[str, Any] | None
+) -> tuple[int, int]:
     """Enter a revision as STARTING; return its id and the endpoint's generation."""
     now = time.time()
     name, ref = order.endpoint, order.ref
@@ -237,6 +270,7 @@ def _claim(workspace: Workspace, order: Order) -> tuple[int, int]:
                 package=str(order.package),
                 digest=order.package.name,
                 workers=order.workers,
+                environment=environment,
                 status="STARTING",
                 created=now,
                 updated=now,

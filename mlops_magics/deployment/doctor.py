@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_magics.cards import Badge, Card, Code, Grid
+from mlops_magics.deployment import environments
 from mlops_magics.deployment.status import status
 from mlops_magics.records import Record
 from mlops_magics.serving import server
@@ -161,6 +162,9 @@ def _services(workspace: Workspace) -> Iterator[Check]:
         found = f"{port} is free" if owner is None else f"{port} is taken by {owner}"
         fix = "end that process, or choose another port: MLOPS_PORT=…"
         yield Check("port", owner is None, found, fix)
+    if kept := environments.built(workspace):
+        found = f"{len(kept)} of their own, {sum(kept.values()) / 1e6:,.0f} MB"
+        yield Check("environments", True, found)
     yield _orphans(workspace)
 
 

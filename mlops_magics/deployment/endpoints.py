@@ -16,7 +16,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from mlops_magics.cards import Badge, Card, Code, Grid, Time
-from mlops_magics.deployment import plan, shares
+from mlops_magics.deployment import environments, plan, shares
 from mlops_magics.errors import (
     DeployConflict,
     EndpointNotFound,
@@ -66,11 +66,14 @@ class Endpoint(Record):
         ``revision``, ``number``, ``variant``, ``percent``, ``model``, ``version``.
     revisions : list of dict
         Newest first: ``id``, ``number``, ``model``, ``version``, ``status``, ``reason``,
-        ``workers``, ``ready``, ``updated``.
+        ``workers``, ``ready``, ``environment`` (the digest of its own; None: the server's),
+        ``notes`` (on differences of the server's), ``updated``.
     curl : str or None
         A request that can be pasted into a shell: the package's own example, with the token.
     log : str
-        ``durable`` or ``off``.
+        ``durable``, ``strict`` or ``off``.
+    policy : dict
+        Of the inference log: ``fraction``, ``mask``, ``retention`` in seconds (None: for ever).
     updated : float
         Seconds since 1970.
     """
@@ -85,6 +88,7 @@ class Endpoint(Record):
     revisions: list[dict[str, Any]] = field(repr=False)
     curl: str | None = field(repr=False)
     log: str
+    policy: dict[str, Any] = field(repr=False)
     updated: float
 
     def card(self) -> Card:
@@ -94,7 +98,11 @@ class Endpoint(Record):
             for s in self.traffic
         ]
         facts: list[tuple[str, Any]] = [("url", Code(self.url) if self.url else None)]
-        facts += [("traffic", ", ".join(shares) or None), ("inference log", self.log)]
+        facts += [("traffic", ", ".join(shares) or None), ("inference log", self._log())]
+        serving = {share["revision"] for share in self.traffic}
+        shown = [one for one in self.revisions if one["id"] in serving]
+        if own := [f"r{one['number']}" for one in shown if one["environment"]]:
+            facts.append(("own environment", ", ".join(own)))
         rows = [
             [
                 f"r{one['number']}",
@@ -109,7 +117,7 @@ class Endpoint(Record):
         titles = ["revision", "model", "status", "workers up", "since", "reason"]
         if not any(row[-1] for row in rows):
             titles, rows = titles[:-1], [row[:-1] for row in rows]
-        notes = []
+        notes = [f"r{one['number']}: {note}" for one in shown for note in one["notes"]]
         if self.curl:
             facts.append(("from a shell", Code(self.curl)))
             notes.append(
@@ -124,6 +132,16 @@ class Endpoint(Record):
             notes=notes,
             next=self._next(),
         )
+
+    def _log(self) -> str:
+        parts = [self.log]
+        if self.policy["fraction"] < 1:
+            parts.append(f"{self.policy['fraction'] * 100:g} % of the requests")
+        if self.policy["mask"]:
+            parts.append(f"without {', '.join(self.policy['mask'])}")
+        if self.policy["retention"]:
+            parts.append(f"kept for {self.policy['retention'] / 86400:.3g} days")
+        return ", ".join(parts)
 
     def _next(self) -> list[str]:
         if self.state in ("serving", "degraded"):
@@ -256,6 +274,7 @@ def undeploy(endpoint: str, *, workspace: Workspace | None = None) -> Endpoint:
     generation = plan.project(workspace)
     if server.find(workspace) is not None:
         plan.await_applied(workspace, generation)
+    environments.prune(workspace)
     record: Endpoint = endpoints(endpoint, workspace=workspace)[0]
     return record
 
@@ -321,6 +340,8 @@ def _record(
             "reason": one.reason,
             "workers": one.workers,
             "ready": live.get(str(one.id), {}).get("ready") if one.status in plan.LIVE else None,
+            "environment": (one.environment or {}).get("digest"),
+            "notes": (one.environment or {}).get("notes") or [],
             "updated": one.updated,
         }
         for one in found
@@ -331,6 +352,7 @@ def _record(
         for share in row.traffic
     ]
     main = traffic[0] if traffic else {}
+    policy = plan.log_policy(row.settings)
     url = f"{running.url}/endpoints/{quote(row.name)}/invocations" if running and traffic else None
     return Endpoint(
         name=row.name,
@@ -342,7 +364,12 @@ def _record(
         traffic=traffic,
         revisions=revisions,
         curl=_curl(workspace, url, found, main) if url else None,
-        log=plan.log_policy(row.settings).mode,
+        log=policy.mode,
+        policy={
+            "fraction": policy.fraction,
+            "mask": list(policy.mask),
+            "retention": plan.retention(row.settings),
+        },
         updated=row.updated,
     )
 

@@ -35,8 +35,8 @@ class Order:
         Processes.
     latency_budget : float or None
         Milliseconds.
-    log : mapping or None
-        The endpoint's log policy; None leaves a running endpoint's as it is.
+    log : mapping
+        What is to change of the endpoint's log policy.
     candidacy : Candidacy or None
         As what it starts beside the champion; None gives it all the traffic.
     follow : str or None
@@ -47,6 +47,8 @@ class Order:
         More for the ledger.
     report : callable
         Is told of the progress.
+    env : str
+        ``shared`` or ``own``: in which environment its workers run.
     """
 
     ref: ModelRef
@@ -54,12 +56,13 @@ class Order:
     endpoint: str
     workers: int
     latency_budget: float | None
-    log: Mapping[str, Any] | None
+    log: Mapping[str, Any]
     candidacy: Candidacy | None
     follow: str | None
     actor: str
     why: Mapping[str, Any]
     report: Progress
+    env: str = "shared"
 
     def settings(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the endpoint's settings after the deployment, from those before.
@@ -67,8 +70,10 @@ class Order:
         A champion brings settings of its own; a candidate leaves them as they are.
         """
         found = dict(before or {})
-        if self.log is not None:
-            found["log"] = dict(self.log)
+        if self.log:
+            policy = found.get("log") or {}
+            # of version 0.1 it is the mode alone
+            found["log"] = {**({"mode": policy} if isinstance(policy, str) else policy), **self.log}
         if self.candidacy is None:
             found.setdefault("log", {"mode": "durable"})
             found.pop("follow", None)
@@ -78,6 +83,7 @@ class Order:
                     "alias": self.follow,
                     "version": self.ref.version,
                     "latency_budget": self.latency_budget,
+                    "env": self.env,
                     "problem": None,
                 }
         return found

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["LIVE", "await_applied", "bury", "deploying", "log_policy", "project"]
+__all__ = ["LIVE", "await_applied", "bury", "deploying", "log_policy", "project", "retention"]
 
 LIVE = ("STARTING", "SERVING", "CANARY", "SHADOW", "WARM", "DRAINING")
 """Revisions whose workers run."""
@@ -95,6 +95,12 @@ def log_policy(settings: dict[str, Any] | None) -> LogPolicy:
         found = {"mode": found}
     known = {key: value for key, value in found.items() if key in LogPolicy.__struct_fields__}
     return LogPolicy(**known)
+
+
+def retention(settings: dict[str, Any] | None) -> float | None:
+    """Return for how many seconds an endpoint's rows are kept; None: for ever."""
+    found = (settings or {}).get("log") or {}
+    return None if isinstance(found, str) else found.get("retention")
 
 
 @contextlib.contextmanager

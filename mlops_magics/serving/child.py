@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import psutil
 
+from mlops_magics.serving import interpreters
 from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.store.processes import Identity
 
@@ -38,10 +39,19 @@ class Child:
         Arguments of ``python -m``.
     pass_fds : sequence of int
         Descriptors that it inherits.
+    python : str
+        Interpreter of an environment of its own; empty: this one.
     """
 
-    def __init__(self, name: str, command: Sequence[str], pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        pass_fds: Sequence[int] = (),
+        python: str = "",
+    ) -> None:
         self.name = name
+        self.python = python
         self.command = list(command)
         self.pass_fds = tuple(pass_fds)
         self.identity: Identity | None = None
@@ -59,8 +69,9 @@ class Child:
         """Start the process; its output goes to its log."""
         with (folder.logs / f"{self.name}.log").open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", *self.command],
+                [self.python or sys.executable, "-m", *self.command],
                 cwd=folder.path,
+                env=interpreters.environ(folder.environments) if self.python else None,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

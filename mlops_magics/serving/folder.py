@@ -42,6 +42,7 @@ class ServerFolder:
         self.spool = path / "spool"
         self.logs = path / "logs"
         self.workers = path / "workers"
+        self.environments = path.parent / "environments"
 
     @classmethod
     def of(cls, workspace: Workspace) -> ServerFolder:

@@ -195,7 +195,11 @@ class Supervisor:
                 )
                 return
             self.folder.write_state(revision, index, state="starting", reason=child.ended())
-        if now >= child.start_at:
+        if child.python and not Path(child.python).exists():
+            child.given_up = True
+            reason = "its environment is gone; deploy it again"
+            self.folder.write_state(revision, index, state="failed", reason=reason)
+        elif now >= child.start_at:
             child.start(self.folder)
 
     def _follow_plan(self) -> None:
@@ -268,7 +272,7 @@ class Supervisor:
 def _worker(workspace: Workspace, revision: PlannedRevision, index: int) -> Child:
     command = ["mlops_magics.serving.worker", str(workspace.path)]
     command += [str(revision.id), str(index), revision.package]
-    return Child(f"r{revision.id}-{index}", command)
+    return Child(f"r{revision.id}-{index}", command, python=revision.python)
 
 
 def take_back(folder: ServerFolder) -> socket.socket:
