@@ -10,8 +10,6 @@ import contextlib
 import os
 from pathlib import Path
 
-import mlops_magics
-
 __all__ = ["NEEDED", "environ"]
 
 NEEDED = ("msgspec", "numpy", "pandas", "psutil", "pyarrow")
@@ -28,7 +26,7 @@ def environ(folder: Path) -> dict[str, str]:
     """
     code = folder / "code"
     code.mkdir(mode=0o700, parents=True, exist_ok=True)
-    link, package = code / "mlops_magics", Path(mlops_magics.__file__).parent
+    link, package = code / "mlops_magics", Path(__file__).parents[1]
     if not link.is_symlink() or link.readlink() != package:
         fresh = code / f".link-{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
