@@ -23,10 +23,12 @@ _LARGE_TEXT = 1024
 _encoder = msgspec.json.Encoder()
 
 
-def line(job: Job, arm: Arm, answer: Answer, milliseconds: float) -> bytes:
+def line(job: Job, answer: Answer) -> bytes:
     """Return the line of a request that went to a model."""
-    exchange, planned, endpoint = job.exchange, arm.revision.planned, job.endpoint
+    exchange, endpoint, arm = job.exchange, job.endpoint, job.arm
     assert endpoint is not None
+    assert arm is not None
+    planned = arm.revision.planned
     outputs = job.outputs
     failed = isinstance(outputs, Failure)
     rows = job.rows
@@ -48,7 +50,7 @@ def line(job: Job, arm: Arm, answer: Answer, milliseconds: float) -> bytes:
         rows=rows,
         outputs=None if failed else outputs,
         status=answer.status,
-        ms=milliseconds,
+        ms=exchange.milliseconds,
         error=outputs.message if isinstance(outputs, Failure) else None,
         mirror_of=job.mirror_of,
         trace_id=exchange.trace_id,
@@ -60,9 +62,7 @@ def line(job: Job, arm: Arm, answer: Answer, milliseconds: float) -> bytes:
     return encoded
 
 
-def refusal(
-    exchange: Exchange, endpoint: Endpoint, arm: Arm, refused: Refused, milliseconds: float
-) -> bytes:
+def refusal(exchange: Exchange, endpoint: Endpoint, arm: Arm, refused: Refused) -> bytes:
     """Return the line of a request that was refused before it reached a model."""
     planned = arm.revision.planned
     return _encoder.encode(
@@ -78,7 +78,7 @@ def refusal(
             rows=None,
             outputs=None,
             status=refused.status,
-            ms=milliseconds,
+            ms=exchange.milliseconds,
             error=refused.message,
             trace_id=exchange.trace_id,
         )

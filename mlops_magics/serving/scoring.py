@@ -124,18 +124,17 @@ class Scorer:
         for job in items:
             assert isinstance(job, Job)
             answer = _answer(job)
-            if job.endpoint is not None and job.arm is not None:
-                milliseconds = job.exchange.milliseconds
-                rows = len(job.rows) if answer.status == 200 else 0
-                job.arm.tally.count(answer.status, milliseconds / 1000, rows)
-                if job.endpoint.logs(job.exchange.id):
-                    lines.append(inference.line(job, job.arm, answer, milliseconds))
-                    answer = answer._replace(logged=True)
+            if job.endpoint is not None and job.endpoint.logs(job.exchange.id):
+                lines.append(inference.line(job, answer))
+                answer = answer._replace(logged=True)
             done.append((job, answer))
         if lines and not self._append(lines):
             done = [(job, _unlogged(job, answer)) for job, answer in done]
             self.unlogged += len(lines)
         for job, answer in done:
+            if job.arm is not None:
+                rows = len(job.rows) if answer.status == 200 else 0
+                job.arm.tally.count(answer.status, job.exchange.milliseconds / 1000, rows)
             job.reply(answer)
         for job, _ in done:
             if job.mirror is not None:
@@ -145,11 +144,10 @@ class Scorer:
         self, exchange: Exchange, endpoint: Endpoint, arm: Arm, refusal: Refused, reply: Reply
     ) -> None:
         """Count, log and answer a request that never reached a model."""
-        milliseconds = exchange.milliseconds
         answer = Answer(refusal.status, error_body(refusal.message), refusal.all_headers())
-        arm.tally.count(refusal.status, milliseconds / 1000)
+        arm.tally.count(refusal.status, exchange.milliseconds / 1000)
         if endpoint.logs(exchange.id):
-            line = inference.refusal(exchange, endpoint, arm, refusal, milliseconds)
+            line = inference.refusal(exchange, endpoint, arm, refusal)
             # the refusal stands, whether or not it could be logged; failures are counted
             logged = self._append([line])
             self.unlogged += not logged
