@@ -105,7 +105,8 @@ class _Cycle:
             parts.append(arm.head)
         if answer.logged:
             parts.append(b"x-prediction-id: %b\r\n" % exchange.id.encode())
-        for header in answer.headers:
+        # uvicorn keeps the date there, made anew each second
+        for header in (*self.connection.server_state.default_headers, *answer.headers):
             parts.append(b"%b: %b\r\n" % header)
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
