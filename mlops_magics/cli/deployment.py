@@ -63,6 +63,11 @@ __all__ = ["deploy", "endpoints", "undeploy"]
 )
 @click.option("--follow", is_flag=True, help="Swap whenever MODEL's alias is moved.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--runtime",
+    type=Choice(["native", "onnx"]),
+    help="What computes the model; default: what it was packaged for.",
+)
 @click.option("--latency-budget", type=LATENCY, help="Refuse when slower, such as 50ms.")
 @click.option(
     "--log",
@@ -92,6 +97,7 @@ def deploy(
     analysis: str | None,
     follow: bool,
     workers: int,
+    runtime: str | None,
     latency_budget: float | None,
     log: str | None,
     log_fraction: float | None,
@@ -117,6 +123,7 @@ def deploy(
         analysis=analysis,
         follow=follow,
         workers=workers,
+        runtime=runtime,
         latency_budget=latency_budget,
         log=log,
         log_fraction=log_fraction,

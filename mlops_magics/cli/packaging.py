@@ -8,7 +8,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import COLUMN, DATA, MODEL, REPORT, RUN
+from mlops_magics.cli.parameters import COLUMN, DATA, MODEL, REPORT, RUN, Choice
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ __all__ = ["package"]
 @click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
 @click.option("--report", type=REPORT, help="Test report to put in; default: the run's.")
 @click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")
+@click.option(
+    "--runtime",
+    type=Choice(["native", "onnx"]),
+    default="native",
+    show_default=True,
+    help="onnx: converted too, and served by ONNX Runtime where both answer the same.",
+)
 def package(
     model: Any,
     name: str | None,
@@ -40,6 +47,7 @@ def package(
     predict_fn: str,
     report: Any,
     trust: tuple[str, ...],
+    runtime: str,
     workspace: Workspace | None,
 ) -> Any:
     """Package MODEL with signature, example, golden predictions, reference and digests.
@@ -56,5 +64,6 @@ def package(
         predict_fn=predict_fn,
         report=report,
         trust=trust,
+        runtime=runtime,
         workspace=workspace,
     )

@@ -17,6 +17,7 @@ from mlops_magics.cli.parameters import (
     MODEL,
     REGISTERED,
     RUN,
+    Choice,
     gather,
 )
 from mlops_magics.cli.testing import GATE
@@ -45,6 +46,13 @@ __all__ = ["promote", "register", "registry", "rollback"]
 @click.option("--max", "maximum", type=GATE, multiple=True, help="Ceiling on held-out rows.")
 @click.option("--predict-fn", default="predict", show_default=True, help="Method that answers.")
 @click.option("--trust", multiple=True, help="Type that the model file may hold; repeatable.")
+@click.option(
+    "--runtime",
+    type=Choice(["native", "onnx"]),
+    default="native",
+    show_default=True,
+    help="onnx: converted too, and served by ONNX Runtime where both answer the same.",
+)
 @click.option("--description", help="What is new in this version.")
 def register(
     model: Any,
@@ -58,6 +66,7 @@ def register(
     maximum: tuple[Mapping[str, float | str], ...],
     predict_fn: str,
     trust: tuple[str, ...],
+    runtime: str,
     description: str | None,
     workspace: Workspace | None,
 ) -> Any:
@@ -79,6 +88,7 @@ def register(
         max=gather(maximum),
         predict_fn=predict_fn,
         trust=trust,
+        runtime=runtime,
         description=description,
         workspace=workspace,
     )

@@ -32,6 +32,7 @@ def register(
     max: Mapping[str, float | str] | None = None,  # noqa: A002 - likewise
     predict_fn: str = "predict",
     trust: Sequence[str] = (),
+    runtime: str = "native",
     description: str | None = None,
     workspace: Workspace | None = None,
 ) -> ModelVersion:
@@ -60,6 +61,8 @@ def register(
         The method that the package predicts with.
     trust : sequence of str
         Types that loading may construct.
+    runtime : {"native", "onnx"}
+        With ``onnx`` it is converted too, and served by ONNX Runtime where both answer the same.
     description : str, optional
         What is new in this version.
     workspace : Workspace, optional
@@ -130,6 +133,11 @@ def register(
                 predict_fn=predict_fn,
                 report=report,
                 trust=trust,
+                runtime=runtime,
                 workspace=workspace,
+            )
+        elif runtime == "onnx":
+            model = packaging.package(
+                model, data=data, target=target, runtime=runtime, workspace=workspace
             )
     return registry.register(model, name, alias=alias, description=description, workspace=workspace)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_magics.errors import DeployFailed, ServerNotRunning
 from mlops_magics.serving import server
 from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.store import onnx
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
@@ -64,8 +65,12 @@ def await_workers(
     )
 
 
-def check_golden(workspace: Workspace, revision: int, package: Path) -> int:
+def check_golden(
+    workspace: Workspace, revision: int, package: Path, runtime: str = "native"
+) -> int:
     """Hold a revision to the package's golden predictions; return how many there are.
+
+    Computed by ONNX Runtime, they may differ by the tolerance that the package was compared with.
 
     Raises
     ------
@@ -76,12 +81,16 @@ def check_golden(workspace: Workspace, revision: int, package: Path) -> int:
     if not path.is_file():
         return 0
     golden = json.loads(path.read_bytes())
+    tolerance = (1e-9, 1e-12)
+    if runtime == "onnx":
+        stated = (onnx.read_record(package) or {})["tolerance"]
+        tolerance = (stated["relative"], stated["absolute"])
     answers = _infer(workspace, revision, golden["inputs"])
     expected = golden["outputs"]
     if len(answers) != len(expected):
         raise DeployFailed(f"{len(answers)} answers for {len(expected)} golden rows")
     for row, (answer, wanted) in enumerate(zip(answers, expected, strict=True)):
-        if not same(answer, wanted):
+        if not same(answer, wanted, *tolerance):
             raise DeployFailed(
                 f"golden row {row}: the model answers {answer!r} here, it was {wanted!r} "
                 "when it was packaged",
@@ -121,8 +130,8 @@ def check_latency(workspace: Workspace, revision: int, package: Path, budget: fl
     return found
 
 
-def same(answer: Any, wanted: Any) -> bool:
-    """Whether two JSON values agree, numbers to nine digits.
+def same(answer: Any, wanted: Any, relative: float = 1e-9, absolute: float = 1e-12) -> bool:
+    """Whether two JSON values agree, by default numbers to nine digits.
 
     Examples
     --------
@@ -130,13 +139,17 @@ def same(answer: Any, wanted: Any) -> bool:
     (True, False)
     """
     if isinstance(answer, list) and isinstance(wanted, list):
-        return len(answer) == len(wanted) and all(map(same, answer, wanted))
+        return len(answer) == len(wanted) and all(
+            same(one, other, relative, absolute) for one, other in zip(answer, wanted, strict=True)
+        )
     if isinstance(answer, dict) and isinstance(wanted, dict):
-        return answer.keys() == wanted.keys() and all(same(answer[k], wanted[k]) for k in wanted)
+        return answer.keys() == wanted.keys() and all(
+            same(answer[k], wanted[k], relative, absolute) for k in wanted
+        )
     if isinstance(answer, bool) or isinstance(wanted, bool):
         return answer is wanted
     if isinstance(answer, (int, float)) and isinstance(wanted, (int, float)):
-        return math.isclose(answer, wanted, rel_tol=1e-9, abs_tol=1e-12)
+        return math.isclose(answer, wanted, rel_tol=relative, abs_tol=absolute)
     return bool(answer == wanted)
 
 

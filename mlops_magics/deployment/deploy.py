@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mlops_magics.deployment import checks, environments, plan, rollout, shares
 from mlops_magics.deployment.checks import Progress
 from mlops_magics.deployment.endpoints import Endpoint, check_name, endpoint, refuse_foreign
-from mlops_magics.deployment.order import Order, alias_of, check_package, reference
+from mlops_magics.deployment.order import Order, alias_of, check_package, reference, runtime_of
 from mlops_magics.deployment.policy import log_settings
 from mlops_magics.deployment.rules import candidacy
 from mlops_magics.errors import DeployFailed, InvalidArgument, MlopsError
@@ -40,6 +40,7 @@ def deploy(
     analysis: str | None = None,
     follow: bool = False,
     workers: int | None = None,
+    runtime: str | None = None,
     latency_budget: float | None = None,
     log: str | None = None,
     log_fraction: float | None = None,
@@ -87,6 +88,9 @@ def deploy(
         the version that it names is brought up, checked and swapped in.
     workers : int, optional
         Processes; default: the setting ``workers``.
+    runtime : {"native", "onnx"}, optional
+        What computes the model; default: ONNX Runtime where the package has a model for it that
+        was proven to answer the same, else the model's own library.
     latency_budget : float, optional
         Milliseconds that 95 % of single-row requests must keep to.
     log : {"durable", "strict", "off"}, optional
@@ -166,6 +170,7 @@ def deploy(
             package=package,
             endpoint=name,
             workers=count,
+            runtime=runtime_of(package, runtime),
             latency_budget=latency_budget,
             log=policy,
             candidacy=beside,
@@ -209,7 +214,7 @@ def _deploy(workspace: Workspace, order: Order) -> None:
         planned = plan.project(workspace)
         checks.await_workers(workspace, revision, order.workers, planned, report)
         report(order.workers, order.workers, "checking golden predictions")
-        golden = checks.check_golden(workspace, revision, package)
+        golden = checks.check_golden(workspace, revision, package, order.runtime)
         budget, latency = order.latency_budget, None
         if budget is not None:
             report(order.workers, order.workers, "checking the latency")
@@ -271,6 +276,7 @@ def _claim(
                 digest=order.package.name,
                 workers=order.workers,
                 environment=environment,
+                runtime=order.runtime,
                 status="STARTING",
                 created=now,
                 updated=now,
@@ -317,6 +323,7 @@ def _take_traffic(
             "model": f"{row.model}/{row.version}",
             "revision": row.number,
             "digest": row.digest,
+            "runtime": row.runtime,
             "before": before,
             "checks": evidence,
             **({"follows": f"{order.ref.name}@{order.follow}"} if order.follow else {}),

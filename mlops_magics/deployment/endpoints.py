@@ -66,7 +66,7 @@ class Endpoint(Record):
         ``revision``, ``number``, ``variant``, ``percent``, ``model``, ``version``.
     revisions : list of dict
         Newest first: ``id``, ``number``, ``model``, ``version``, ``status``, ``reason``,
-        ``workers``, ``ready``, ``environment`` (the digest of its own; None: the server's),
+        ``workers``, ``runtime``, ``ready``, ``environment`` (the digest of its own; None: the server's),
         ``notes`` (on differences of the server's), ``updated``.
     curl : str or None
         A request that can be pasted into a shell: the package's own example, with the token.
@@ -107,6 +107,7 @@ class Endpoint(Record):
             [
                 f"r{one['number']}",
                 f"{one['model']}/{one['version']}",
+                one["runtime"],
                 Badge(one["status"].lower(), _TONES.get(one["status"], "neutral")),
                 None if one["ready"] is None else f"{one['ready']} of {one['workers']}",
                 Time(one["updated"]),
@@ -114,7 +115,7 @@ class Endpoint(Record):
             ]
             for one in self.revisions[:5]
         ]
-        titles = ["revision", "model", "status", "workers up", "since", "reason"]
+        titles = ["revision", "model", "runtime", "status", "workers up", "since", "reason"]
         if not any(row[-1] for row in rows):
             titles, rows = titles[:-1], [row[:-1] for row in rows]
         notes = [f"r{one['number']}: {note}" for one in shown for note in one["notes"]]
@@ -339,6 +340,7 @@ def _record(
             "status": one.status,
             "reason": one.reason,
             "workers": one.workers,
+            "runtime": one.runtime or "native",
             "ready": live.get(str(one.id), {}).get("ready") if one.status in plan.LIVE else None,
             "environment": (one.environment or {}).get("digest"),
             "notes": (one.environment or {}).get("notes") or [],

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 from mlops_magics.deployment.checks import Progress
 from mlops_magics.errors import InvalidArgument
 from mlops_magics.serving.validation import Schema
+from mlops_magics.store import packages
 
 if TYPE_CHECKING:
     from mlops_magics.deployment.rules import Candidacy
     from mlops_magics.store.models import ModelRef
 
-__all__ = ["Order", "alias_of", "check_package", "reference"]
+__all__ = ["RUNTIMES", "Order", "alias_of", "check_package", "reference", "runtime_of"]
+
+RUNTIMES = ("native", "onnx")
+"""What can compute a model: its own library, or ONNX Runtime where the package has proof."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Order:
         Where to.
     workers : int
         Processes.
+    runtime : str
+        ``native`` or ``onnx``.
     latency_budget : float or None
         Milliseconds.
     log : mapping
@@ -55,6 +61,7 @@ class Order:
     package: Path
     endpoint: str
     workers: int
+    runtime: str
     latency_budget: float | None
     log: Mapping[str, Any]
     candidacy: Candidacy | None
@@ -134,3 +141,22 @@ def check_package(package: Path) -> None:
     """
     manifest = json.loads((package / "mlops" / "manifest.json").read_bytes())
     Schema.from_signature(manifest.get("signature"))
+
+
+def runtime_of(package: Path, asked: str | None) -> str:
+    """Return what shall compute a package's model; by default what its manifest says.
+
+    Raises
+    ------
+    InvalidArgument
+        It has no ONNX model that was proven to answer as the native one.
+    """
+    if asked not in (None, *RUNTIMES):
+        raise InvalidArgument(f"runtime = {asked!r} is neither 'native' nor 'onnx'")
+    manifest = packages.read_manifest(package)
+    if asked == "onnx" and manifest.get("runtime") != "onnx":
+        raise InvalidArgument(
+            "this package has no ONNX model that was proven to answer as the native one",
+            hint="package it with one: mlops package MODEL --data TRAIN --runtime onnx",
+        )
+    return asked or str(manifest.get("runtime", "native"))

@@ -23,18 +23,18 @@ _EXACT = 2.0**53
 
 def _encoder(scope: Any, operator: Any, container: Any) -> None:
     graph = Graph(scope, operator, container)
-    model, text = graph.model, graph.text
-    columns = graph.columns()
+    model, columns = graph.model, graph.columns()
     if len(columns) != len(model.categories_):
         raise NotImplementedError(f"{len(columns)} columns for {len(model.categories_)} encoders")
-    code_of = _text_code if text else _number_code
     ends = np.cumsum(_widths(model))
     parts = []
-    for index, (column, categories) in enumerate(zip(columns, model.categories_, strict=True)):
+    for index, ((column, text), categories) in enumerate(
+        zip(columns, model.categories_, strict=True)
+    ):
         width = _widths(model)[index]
         if width:
             table = _table(model, index, categories, text)[:, ends[index] - width : ends[index]]
-            code = code_of(graph, column, categories)
+            code = (_text_code if text else _number_code)(graph, column, categories)
             parts.append(graph.node("Gather", graph.constant(table), code, axis=0))
     if not parts:
         raise NotImplementedError("no category at all")
@@ -55,28 +55,29 @@ def _table(model: Any, index: int, categories: Any, text: bool) -> Any:
 
     Where an unknown category is an error there is no last row: looking it up fails as well.
     """
-    known = [list(each)[0] for each in model.categories_]
+    known = [next(iter(each)) for each in model.categories_]
     rows = [[*known[:index], each, *known[index + 1 :]] for each in categories]
     if getattr(model, "handle_unknown", "ignore") != "error":  # TargetEncoder knows its mean
         other = _UNKNOWN if text else _other_number(categories)
         rows.append([*known[:index], other, *known[index + 1 :]])
-    probe = np.empty((len(rows), len(known)), dtype=object if text else float)
-    for place, row in enumerate(rows):
-        probe[place] = row
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = model.transform(_as_fitted(model, probe))
+        found = model.transform(_as_fitted(model, rows))
     found = found.toarray() if hasattr(found, "toarray") else found
     return np.asarray(found, dtype=float)
 
 
-def _as_fitted(model: Any, probe: Any) -> Any:
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        return probe
+def _as_fitted(model: Any, rows: list[list[Any]]) -> Any:
+    """Return rows in the form in which the encoder was fitted, each category as it knows it."""
     import pandas as pd
 
-    return pd.DataFrame(probe, columns=names)
+    columns = []
+    for values in zip(*rows, strict=True):
+        text = any(isinstance(each, str) for each in values)
+        columns.append(pd.Series(list(values), dtype=object if text else None))
+    frame = pd.concat(columns, axis=1)
+    names = getattr(model, "feature_names_in_", None)
+    return frame.to_numpy() if names is None else frame.set_axis(names, axis=1)
 
 
 def _other_number(categories: Any) -> float:

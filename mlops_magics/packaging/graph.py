@@ -43,9 +43,7 @@ class Graph:
     @property
     def text(self) -> bool:
         """Whether the operator's inputs are text."""
-        from skl2onnx.common.data_types import StringTensorType
-
-        kinds = {isinstance(each.type, StringTensorType) for each in self._operator.inputs}
+        kinds = {_is_text(each) for each in self._operator.inputs}
         if len(kinds) > 1:
             raise NotImplementedError("text and numbers in one step")
         return kinds.pop()
@@ -58,20 +56,20 @@ class Graph:
         ]
         return names[0] if len(names) == 1 else self.node("Concat", *names, axis=1)
 
-    def columns(self) -> list[str]:
-        """Return the names of the input columns, each of shape (n_rows, 1)."""
+    def columns(self) -> list[tuple[str, bool]]:
+        """Return names of the input columns, each of shape (n_rows, 1), and whether it is text."""
         found = []
         for each in self._operator.inputs:
             width = each.type.shape[1]
             if not isinstance(width, int):
                 raise NotImplementedError("a number of columns that is not known")
             if width == 1:
-                found.append(each.full_name)
+                found.append((each.full_name, _is_text(each)))
                 continue
             for index in range(width):
-                found.append(
-                    self.node("Gather", each.full_name, self.constant(np.array([index])), axis=1)
-                )
+                place = self.constant(np.array([index]))
+                column = self.node("Gather", each.full_name, place, axis=1)
+                found.append((column, _is_text(each)))
         return found
 
     def double(self, name: str) -> str:
@@ -130,6 +128,12 @@ class Graph:
         self.give(probabilities, 1)
 
 
+def _is_text(variable: Any) -> bool:
+    from skl2onnx.common.data_types import StringTensorType
+
+    return isinstance(variable.type, StringTensorType)
+
+
 def joined(
     proto: Any, inputs: Sequence[Input], categories: Mapping[str, Any], precision: str
 ) -> Any:
@@ -179,7 +183,7 @@ def joined(
     (matrix,) = inputs if len(inputs) == 1 else (None,)
     if matrix is not None and [each.name for each in graph.input] != [matrix.name]:
         # one matrix for all, of which the model chooses columns
-        count = {"num_outputs": len(matrix.columns)} if versions[""] >= 18 else {}
+        count: dict[str, Any] = {"num_outputs": len(matrix.columns)} if versions[""] >= 18 else {}
         parts = [_inner(name) for name in matrix.columns]
         before.append(helper.make_node("Split", [_inner(matrix.name)], parts, axis=1, **count))
     after, outputs = [], []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,11 +33,12 @@ __all__ = ["DISTRIBUTIONS", "Outcome", "demand", "write"]
 
 DISTRIBUTIONS = ("onnx", "onnxruntime")
 TOLERANCE = 1e-6
-"""Absolute, plus as much of the value: beyond single precision, far below what anyone decides by."""
+"""Absolute, plus as much of the value; what single precision gives, and no decision hangs on."""
 
 _CHUNK = 4096
 _SHOWN = 10
 _MATRIX = "X"
+_PROGRAM = "predict_onnx.py"
 _NUMBERS = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 
 
@@ -128,6 +130,7 @@ def write(
     if compared["verdict"] != "equal":
         return Outcome({**facts, **compared})
     (folder / runtime.MODEL).write_bytes(serialized)
+    shutil.copyfile(Path(__file__).with_name(_PROGRAM), folder / "mlops" / _PROGRAM)
     section = {
         "data": runtime.MODEL,
         "onnx_version": metadata.version("onnx"),
@@ -267,15 +270,16 @@ def _chooses_columns(model: Any) -> bool:
 
 
 def _compare(
-    model: Any, run: Any, content: Mapping[str, Any], inputs: list[Input], outputs: list[str],
+    model: Any,
+    run: Any,
+    content: Mapping[str, Any],
+    inputs: list[Input],
+    outputs: list[str],
     rows: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Compare both on all rows, in every way that they answer.
+    """Compare both on all rows: the value, or the label and the probabilities.
 
-    Parameters
-    ----------
-    outputs : list of str
-        The graph's, in order: the label and the probabilities, or the value.
+    ``outputs`` names the graph's, in this order.
     """
     fitted = hasattr(model, "classes_")
     methods = {"predict": outputs[0]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 import shutil
 import tempfile
@@ -17,7 +19,7 @@ from mlops_magics.errors import (
     SignatureMissing,
     UnknownName,
 )
-from mlops_magics.packaging import examples, folder, logged, signature
+from mlops_magics.packaging import examples, folder, logged, onnx, signature
 from mlops_magics.packaging.flavors import Written, flavor_of
 from mlops_magics.packaging.record import Package, existing, report_given
 from mlops_magics.records import plain
@@ -37,6 +39,7 @@ def package(
     predict_fn: str = "predict",
     report: Any = None,
     trust: Sequence[str] = (),
+    runtime: str = "native",
     workspace: Workspace | None = None,
 ) -> Package:
     """Write a model as a package, verify that it predicts the same, and log it in MLflow.
@@ -63,6 +66,9 @@ def package(
         Of this model; default: the run's, if it is of this model.
     trust : sequence of str
         Types that loading may construct beyond scikit-learn's, NumPy's and SciPy's own.
+    runtime : {"native", "onnx"}
+        With ``onnx`` it is converted too, both are compared on the reference rows, and ONNX
+        Runtime serves it where they answer the same; where not, the card says why.
     workspace : Workspace, optional
         Default: found from the working directory.
 
@@ -80,6 +86,8 @@ def package(
         There are no training rows to take the signature from.
     EvidenceMissing
         The report given is of another model.
+    MissingExtra
+        What converts to ONNX is not installed.
 
     Examples
     --------
@@ -92,20 +100,57 @@ def package(
     ('sklearn', True)
     """
     workspace = resolve(workspace)
+    if runtime not in ("native", "onnx"):
+        raise InvalidArgument(f"runtime = {runtime!r} is neither 'native' nor 'onnx'")
+    if runtime == "onnx":
+        onnx.demand()
     if run is not None:
         run = runs.find(workspace, run).info.run_id
     uri = model if isinstance(model, str) else getattr(model, "uri", None)
+    pack = functools.partial(
+        _package, workspace, data=data, target=target, report=report, runtime=runtime
+    )
     if not isinstance(uri, str):
-        return _package(workspace, model, name, run, data, target, predict_fn, report, trust)
+        return pack(model, name, run, predict_fn, trust)
     found = foreign.find(workspace, uri)
     if isinstance(found, models.ModelRef):
         if models.DIGEST_TAG in found.tags:
-            return existing(workspace, found, report)
+            kept = existing(workspace, found, report)
+            if runtime == "native" or kept.onnx is not None:
+                return kept
+            return _package_again(workspace, kept, data, target, report)
         name, run = name or found.name, run or found.run_id or None
         if report is None and found.run_id:  # also when it is packaged under another run
             report = evidence.read_report(workspace, found.run_id, found.model_id)
     with foreign.opened(workspace, found, trust) as live:
-        return _package(workspace, live, name, run, data, target, predict_fn, report, trust)
+        return pack(live, name, run, predict_fn, trust, report=report)
+
+
+def _package_again(
+    workspace: Workspace,
+    kept: Package,
+    data: pd.DataFrame | str | None,
+    target: str | None,
+    report: Any,
+) -> Package:
+    """Package what is a package already once more, converted."""
+    loaded = predictors.load(kept.path)
+    manifest = loaded.manifest
+    # a function was loaded as the module that its source is
+    model = loaded.model if manifest["loader"] != "python" else loaded.model.mlops_predict
+    known = report or evidence.read_report(workspace, kept.run_id, kept.model_id)
+    return _package(
+        workspace,
+        model,
+        kept.name,
+        kept.run_id,
+        kept.predict_fn,
+        manifest["trusted_types"],
+        data=data,
+        target=target or manifest["target"],
+        report=known,
+        runtime="onnx",
+    )
 
 
 def _package(
@@ -113,11 +158,13 @@ def _package(
     model: Any,
     name: str | None,
     run: str | None,
+    predict_fn: str,
+    trust: Sequence[str],
+    *,
     data: pd.DataFrame | str | None,
     target: str | None,
-    predict_fn: str,
     report: Any,
-    trust: Sequence[str],
+    runtime: str,
 ) -> Package:
     flavor = flavor_of(model)
     name = _checked_name(name or _default_name(model))
@@ -126,9 +173,9 @@ def _package(
     try:
         (private / "mlops").mkdir()
         written = flavor.write(model, private, predict_fn, tuple(trust))
-        draft = _describe(private, written, model, features, predict_fn)
+        draft = _describe(private, written, model, features, predict_fn, runtime)
         draft.content.update(flavor=flavor.name, loader=flavor.loader, target=target)
-        folder.write_environment(private, written.distributions)
+        folder.write_environment(private, draft.written.distributions)
         with logged.run_of(workspace, run, f"package {name}") as run_id:
             found = _report_of(workspace, run_id, report, model)
             if found is not None:
@@ -205,7 +252,12 @@ def training_features(
 
 
 def _describe(
-    private: Path, written: Written, model: Any, features: pd.DataFrame, predict_fn: str
+    private: Path,
+    written: Written,
+    model: Any,
+    features: pd.DataFrame,
+    predict_fn: str,
+    runtime: str,
 ) -> logged.Draft:
     """Write examples and reference profile, and what they say of the model."""
     call = predictors.callable_of(model, predict_fn)
@@ -244,6 +296,18 @@ def _describe(
             "reference_rows": len(sample),
         },
     }
+    content["runtime"] = "native"
+    if runtime == "onnx":
+        rows = sample if sample is features else pd.concat([sample, golden])
+        outcome = onnx.write(private, model, rows, predict_fn, content)
+        folder.write_json(private / "mlops" / "onnx.json", outcome.record)
+        content["runtime"] = outcome.runtime
+        if outcome.flavors:
+            written = dataclasses.replace(
+                written,
+                flavors={**written.flavors, **outcome.flavors},
+                distributions=(*written.distributions, *onnx.DISTRIBUTIONS),
+            )
     return logged.Draft(private, written, content, golden, outputs)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_magics.cards import Badge, Card, Code, Grid
 from mlops_magics.errors import EvidenceMissing
 from mlops_magics.records import Record
-from mlops_magics.store import evidence, models, packages, predictors
+from mlops_magics.store import evidence, models, onnx, packages, predictors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,12 @@ class Package(Record):
         Whether there is a test report.
     found : bool
         Whether it was packaged already, so that nothing was written now.
+    runtime : str
+        What serves it unless a deployment says otherwise: ``native`` or ``onnx``.
+    onnx : dict or None
+        What the comparison with ONNX Runtime showed, when one was asked for: ``verdict`` (equal,
+        differs, not converted), ``reason``, ``rows``, ``tolerance``, ``greatest_difference``,
+        ``label_disagreements``, ``differences`` (some of the rows, with both answers).
     """
 
     uri: str
@@ -66,6 +72,8 @@ class Package(Record):
     passed: bool | None
     tested: bool = False
     found: bool = False
+    runtime: str = "native"
+    onnx: dict[str, Any] | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -99,6 +107,8 @@ class Package(Record):
             passed=None if report is None else evidence.verdict(report),
             tested=report is not None,
             found=found,
+            runtime=manifest.get("runtime", "native"),
+            onnx=onnx.read_record(path),
         )
 
     def card(self) -> Card:
@@ -125,11 +135,51 @@ class Package(Record):
                 ("predicts with", Code(self.predict_fn)),
                 ("environment", f"{self.locked} distributions, locked exactly"),
                 ("run", Code(self.run_id)),
+                *self._runtime_facts(),
             ],
-            grids=[Grid(["input", "type", ""], rows)],
-            notes=["It was packaged already; nothing was written now."] if self.found else [],
+            grids=[Grid(["input", "type", ""], rows), *self._differences()],
+            notes=[
+                *(["It was packaged already; nothing was written now."] if self.found else []),
+                *self._runtime_notes(),
+            ],
             next=[register if self.tested else test],
         )
+
+    def _runtime_facts(self) -> list[tuple[str, Any]]:
+        if self.onnx is None:
+            return []
+        if self.onnx["verdict"] != "equal":
+            return [("served by", "its own library")]
+        proof = (
+            f"ONNX Runtime: equal on all {self.onnx['rows']:,} reference rows, greatest difference "
+            f"{self.onnx['greatest_difference']:.1g} (allowed {self.onnx['tolerance']['absolute']})"
+        )
+        feed = ", ".join(f"{one['name']!r}: …" for one in self.onnx["inputs"][:2])
+        more = ", …" if len(self.onnx["inputs"]) > 2 else ""
+        return [
+            ("served by", proof),
+            ("in any process", Code(f"session = onnxruntime.InferenceSession({onnx.MODEL!r})")),
+            ("", Code(f"session.run([{self.onnx['output']!r}], {{{feed}{more}}})")),
+            ("whole example", Code(f"python {self.path / 'mlops' / 'predict_onnx.py'}")),
+        ]
+
+    def _runtime_notes(self) -> list[str]:
+        if self.onnx is None or self.onnx["verdict"] == "equal":
+            return []
+        if self.onnx["verdict"] == "not converted":
+            return [f"It has no ONNX model and is served as it is: {self.onnx['reason']}."]
+        return [
+            f"Its ONNX model answers otherwise on {self.onnx['rows_that_differ']:,} of "
+            f"{self.onnx['rows']:,} reference rows, so it was not kept, and the model is served "
+            f"as it is: {self.onnx['label_disagreements'] or 0} other labels, numbers differ by up "
+            f"to {self.onnx['greatest_difference']:.1g} (allowed "
+            f"{self.onnx['tolerance']['absolute']})."
+        ]
+
+    def _differences(self) -> list[Grid]:
+        found = (self.onnx or {}).get("differences") or []
+        rows = [[one["row"], str(one["native"]), str(one["onnx"])] for one in found]
+        return [Grid(["row", "native", "ONNX"], rows, "answers that differ", 5)] if rows else []
 
 
 def existing(workspace: Workspace, ref: models.ModelRef, report: Any) -> Package:

@@ -83,7 +83,7 @@ class _Forest:
             self.right_is_leaf,
         )
         for found, values in zip(lists, columns, strict=True):
-            found += np.asarray(values).tolist()  # type: ignore[arg-type]
+            found += np.asarray(values).tolist()
 
     def node(self, graph: Graph, rows: str, targets: int) -> str:
         """Add the ensemble to a graph; return the name of its sums, (n_rows, targets)."""
@@ -151,7 +151,7 @@ def _mean_of(graph: Graph, trees: list[Any]) -> str:
     # a leaf adds to one target only: the trees give the leaf's number, a table its distribution
     from onnx import TensorProto
 
-    table = []
+    table: list[Any] = []
     for index, tree in enumerate(trees):
         leaves = np.flatnonzero(tree.children_left < 0)
         numbers = np.zeros(tree.node_count)

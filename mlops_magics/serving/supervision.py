@@ -271,7 +271,7 @@ class Supervisor:
 
 def _worker(workspace: Workspace, revision: PlannedRevision, index: int) -> Child:
     command = ["mlops_magics.serving.worker", str(workspace.path)]
-    command += [str(revision.id), str(index), revision.package]
+    command += [str(revision.id), str(index), revision.package, revision.runtime or "native"]
     return Child(f"r{revision.id}-{index}", command, python=revision.python)
 
 

@@ -1,6 +1,7 @@
 """A worker: one process, one model, batches over a Unix socket.
 
-``python -m mlops_magics.serving.worker WORKSPACE REVISION INDEX PACKAGE``, in the server's folder.
+``python -m mlops_magics.serving.worker WORKSPACE REVISION INDEX PACKAGE [RUNTIME]``, in the
+server's folder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -56,6 +59,7 @@ class Worker:
         self.predictor = predictor
         self.listener = listener
         self.timeout = timeout
+        self._predict = _prediction(predictor)
         self._connected = False
         self._asked = 0
 
@@ -92,7 +96,7 @@ class Worker:
     def _answer(self, schema: Any, body: bytearray) -> tuple[int, bytes]:
         try:
             batch = pa.ipc.read_record_batch(pa.py_buffer(body), schema)
-            result = self.predictor.predict(wire.frame(batch))
+            result = self._predict(batch)
         except Exception as exc:  # whatever a model raises is an answer, not our end
             _log.exception("the model raised")
             return wire.FAILURE, f"the model raised {type(exc).__name__}".encode()
@@ -125,6 +129,12 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
     return buffer
 
 
+def _prediction(predictor: Predictor) -> Callable[[Any], Any]:
+    """Return what answers a record batch: without pandas where the model needs none."""
+    directly: Callable[[Any], Any] | None = getattr(predictor, "predict_batch", None)
+    return directly or (lambda batch: predictor.predict(wire.frame(batch)))
+
+
 def _warm(predictor: Predictor, package: Path) -> None:
     """Predict once, so that the first request does not pay for lazy imports and caches."""
     golden = package / "mlops" / "golden.json"
@@ -138,13 +148,22 @@ def _warm(predictor: Predictor, package: Path) -> None:
     arrow = wire.arrow_schema(schema)
     packed = wire.pack(arrow, rows)[wire.FRAME.size :]
     batch = pa.ipc.read_record_batch(pa.py_buffer(packed), arrow)
-    wire.pack_outputs(predictor.predict(wire.frame(batch)), len(rows))
+    wire.pack_outputs(_prediction(predictor)(batch), len(rows))
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Keeps pandas out: pyarrow would load it to see whether a list is a Series."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("this process works without pandas", name=name)
 
 
 def main(arguments: list[str]) -> int:
     """Load the model, tell the state, serve."""
     folder = ServerFolder(Path(arguments[0]) / "server")
     revision, index, package = int(arguments[1]), int(arguments[2]), Path(arguments[3])
+    runtime = arguments[4] if len(arguments) > 4 else "native"
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulthandler.enable()
@@ -159,10 +178,12 @@ def main(arguments: list[str]) -> int:
             _log.error("the state %r cannot be written: %s", state, exc)
 
     tell("starting")
+    if runtime == "onnx":
+        sys.meta_path.insert(0, _WithoutPandas())
     try:
         from mlops_magics.store import predictors
 
-        predictor = predictors.load(package)
+        predictor = predictors.load(package, runtime=runtime)
         _warm(predictor, package)
     except Exception as exc:  # a model's code can raise anything; the reason goes to the deployer
         _log.exception("the model cannot be loaded")

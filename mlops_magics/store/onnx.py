@@ -125,7 +125,8 @@ def _tensor(columns: Sequence[Any], kind: str, rows: int) -> np.ndarray[Any, Any
             found[:, index] = values
         return found
     if len(columns) == 1:
-        return columns[0].to_numpy(zero_copy_only=False).astype(kind, copy=False).reshape(-1, 1)
+        block = columns[0].to_numpy(zero_copy_only=False)
+        return np.asarray(block, dtype=kind).reshape(-1, 1)
     block = np.empty((len(columns), rows), dtype=kind)
     for index, column in enumerate(columns):
         block[index] = column.to_numpy(zero_copy_only=False)

@@ -103,7 +103,7 @@ class Predictor:
         return data
 
 
-def load(path: Path | str, *, digest: str | None = None) -> Predictor:
+def load(path: Path | str, *, digest: str | None = None, runtime: str = "native") -> Predictor:
     """Load a package to predict with.
 
     Parameters
@@ -112,6 +112,8 @@ def load(path: Path | str, *, digest: str | None = None) -> Predictor:
         A private copy, as `fetch` gives.
     digest : str, optional
         What the package's digest must be; default: the folder's name, if it is one.
+    runtime : {"native", "onnx"}
+        What computes it: the model's own library, or ONNX Runtime.
 
     Raises
     ------
@@ -126,6 +128,10 @@ def load(path: Path | str, *, digest: str | None = None) -> Predictor:
     if digest is None and _HEX64.fullmatch(folder.name):
         digest = folder.name
     manifest = packages.verify(folder, digest)
+    if runtime == "onnx":
+        from mlops_magics.store import onnx
+
+        return onnx.load(folder, manifest)
     loader = _LOADERS.get(manifest["loader"])
     if loader is None:
         raise PackageCorrupt(f"package {folder.name}: unknown loader {manifest['loader']!r}")
