@@ -66,8 +66,8 @@ class Endpoint(Record):
         ``revision``, ``number``, ``variant``, ``percent``, ``model``, ``version``.
     revisions : list of dict
         Newest first: ``id``, ``number``, ``model``, ``version``, ``status``, ``reason``,
-        ``workers``, ``runtime``, ``ready``, ``environment`` (the digest of its own; None: the server's),
-        ``notes`` (on differences of the server's), ``updated``.
+        ``workers``, ``runtime``, ``ready``, ``environment`` (the digest of its own; None: the
+        server's), ``notes`` (on differences of the server's), ``updated``.
     curl : str or None
         A request that can be pasted into a shell: the package's own example, with the token.
     log : str
