@@ -127,6 +127,9 @@ if TYPE_CHECKING:
     from mlops_magics.serving.scorings import (
         Scoring,
     )
+    from mlops_magics.serving.stream import (
+        stream,
+    )
     from mlops_magics.settings import (
         Settings,
     )
@@ -240,6 +243,7 @@ __all__ = [
     "score",
     "status",
     "stop",
+    "stream",
     "test",
     "undeploy",
 ]
@@ -349,6 +353,7 @@ _HOMES = {
         "predict",
     ),
     "serving.scorings": ("Scoring",),
+    "serving.stream": ("stream",),
     "settings": ("Settings",),
     "store.workspace": ("Workspace",),
     "testing": (

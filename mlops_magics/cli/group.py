@@ -36,7 +36,7 @@ STAGES: dict[str, list[click.Command]] = {
     "Packaging": [packaging.package],
     "Registry": [registry.register, registry.registry, registry.promote, registry.rollback],
     "Deployment": [deployment.deploy, deployment.endpoints, deployment.undeploy],
-    "Serving": [serving.predict, serving.predictions, serving.score],
+    "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
     "Monitoring": [monitoring.feedback, monitoring.monitor],
     "Pipelines": [pipelines.pipeline],
 }

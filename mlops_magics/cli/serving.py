@@ -1,4 +1,4 @@
-"""Serving: predict, predictions, score."""
+"""Serving: predict, predictions, score, stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops_magics.cli.verb import PROGRESS, verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["predict", "predictions", "score"]
+__all__ = ["predict", "predictions", "score", "stream"]
 
 
 @verb(
@@ -107,6 +107,60 @@ def score(
         workers=workers,
         chunk=chunk,
         restart=restart,
+        progress=click.get_current_context().meta[PROGRESS],
+        workspace=workspace,
+    )
+
+
+@verb(
+    "stream",
+    calls=["stream"],
+    in_shell="mlops stream flight-delay@champion --source arrivals/ --to scored/ --until-idle 10s",
+    in_notebook="%mlops_stream flight-delay@champion --source arrivals.jsonl --to scored.jsonl "
+    "--once",
+)
+@click.argument("model", type=MODEL, required=False)
+@click.option(
+    "--source",
+    required=True,
+    help="Folder into which files are moved, a growing .jsonl file, or URL::TABLE.",
+)
+@click.option("--to", required=True, help="Folder (Parquet), .jsonl file, or URL::TABLE.")
+@click.option("--endpoint", type=ENDPOINT, help="Instead of MODEL: the version that it serves.")
+@click.option("--key", help="Column that names a row for good; a table's must increase.")
+@click.option("--keep", metavar="COLUMNS", help="Columns to keep, as a,b. Default: all.")
+@click.option("--poll", type=DURATION, default="1s", show_default=True)
+@click.option("--once", is_flag=True, help="End when all that is there now is scored.")
+@click.option("--until-idle", type=DURATION, help="End when nothing has come for so long.")
+@click.option("--chunk", type=click.IntRange(min=1), default=8192, show_default=True)
+def stream(
+    model: Any,
+    source: str,
+    to: str,
+    endpoint: str | None,
+    key: str | None,
+    keep: str | None,
+    poll: str,
+    once: bool,
+    until_idle: str | None,
+    chunk: int,
+    workspace: Workspace | None,
+) -> Any:
+    """Score with MODEL what is appended to a source, until Ctrl-C or SIGTERM.
+
+    Every row is delivered once, whatever was killed in between: the same command goes on.
+    """
+    return mlops.stream(
+        model,
+        source,
+        to,
+        endpoint=endpoint,
+        key=key,
+        keep=keep,
+        poll=poll,
+        once=once,
+        until_idle=until_idle,
+        chunk=chunk,
         progress=click.get_current_context().meta[PROGRESS],
         workspace=workspace,
     )

@@ -81,6 +81,14 @@ class Scoring(Record):
 
         if self.tables is not None:
             return self.tables[0].to_pandas()
+        if "::" in self.output:
+            from mlops_magics.serving.feeds import engine_of
+
+            engine, name, _ = engine_of(self.output)
+            try:
+                return pd.read_sql_table(name, engine)
+            finally:
+                engine.dispose()
         if self.output.endswith((".csv", ".tsv")):
             return pd.read_csv(self.output, sep="\t" if self.output.endswith(".tsv") else ",")
         if Path(self.output).is_dir() or self.output.endswith((".parquet", ".pq")):
@@ -98,6 +106,8 @@ class Scoring(Record):
             return self.tables[1].to_pandas()
         if self.rejected is None:
             return pd.DataFrame(columns=["row", "file", "reason", "values"])
+        if self.rejected.endswith(".jsonl"):
+            return pd.read_json(self.rejected, lines=True, dtype=False)
         return pd.read_parquet(self.rejected)
 
     def card(self) -> Card:
@@ -116,7 +126,7 @@ class Scoring(Record):
             facts.append(("rejects in", Code(self.rejected) if self.rejected else ".rejected_df"))
         notes = list(self.notes)
         if self.resumed:
-            notes.insert(0, f"went on behind row {self.resumed:,}, where it was broken off")
+            notes.insert(0, f"went on behind row {self.resumed:,}, where it had ended")
         listed = sorted(self.reasons.items(), key=lambda item: -item[1])
         grids = [Grid(["rejects", "reason"], [[n, why] for why, n in listed], shown=_SHOWN)]
         percent = f" ({100 * self.rejects / self.rows:.2g} %)" if self.rejects else ""

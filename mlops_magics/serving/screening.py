@@ -53,6 +53,22 @@ class Screened:
     converted: dict[str, pa.Array]
     faults: dict[int, str]
 
+    def without_nulls(self, block: Block, key: str) -> Screened:
+        """Return the same without rows whose key is null: nothing names them for good."""
+        values = block.columns.get(key)
+        if isinstance(values, Cells):
+            nulls = [p for p in range(block.rows) if values.values[p] in (None, b"null", "")]
+        elif values is None:
+            nulls = []
+        else:
+            nulls = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)).tolist()
+        if not nulls:
+            return self
+        told = dict.fromkeys(nulls, f"column {key!r}: the key is null")
+        left = ~np.isin(self.places, nulls)
+        batch = self.batch.filter(pa.array(left))
+        return Screened(batch, self.places[left], self.converted, told | self.faults)
+
 
 class Screen:
     """Holds rows against a model's signature.

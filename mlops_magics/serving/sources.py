@@ -26,7 +26,7 @@ from mlops_magics.store.files import File, public
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["FORMATS", "Block", "Cells", "Source", "open_source", "parse_lines"]
+__all__ = ["FORMATS", "Block", "Cells", "Source", "json_type", "open_source", "parse_lines"]
 
 _INDEX = "__index_level_"  # an index that pandas has written is no column
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -283,14 +283,13 @@ class _JsonLines(_Files):
     def __init__(self, found: Sequence[File], label: str) -> None:
         super().__init__(found, label)
         # any line may have a key, or a kind of value, that no line before it had
-        kinds: dict[str, set[type]] = {}
+        found_cells: dict[str, set[type]] = {}
         self.rows = 0
         for block in self.blocks(0, 8192, None):
             self.rows += block.rows
             for name, cells in block.columns.items():
-                values = msgspec.json.decode(b"[" + b",".join(filter(None, cells.values)) + b"]")
-                kinds.setdefault(name, set()).update(map(type, values))
-        self.types = {name: _json_type(found) for name, found in kinds.items()}
+                found_cells.setdefault(name, set()).update(_kinds(cells))
+        self.types = {name: _type_of(kinds) for name, kinds in found_cells.items()}
         self.untyped = frozenset(self.types)
 
     def blocks(self, start: int, size: int, wanted: Sequence[str] | None) -> Iterator[Block]:
@@ -305,8 +304,17 @@ class _JsonLines(_Files):
                     first += len(taken)
 
 
-def _json_type(kinds: set[type]) -> pa.DataType:
-    """Return a type that holds values of several kinds; text, when there is no better."""
+def json_type(cells: Sequence[Cells]) -> pa.DataType:
+    """Return the Arrow type that holds all values of JSON cells; text, when there is no better."""
+    return _type_of(set().union(*map(_kinds, cells)))
+
+
+def _kinds(cells: Cells) -> set[type]:
+    values = msgspec.json.decode(b"[" + b",".join(filter(None, cells.values)) + b"]")
+    return set(map(type, values))
+
+
+def _type_of(kinds: set[type]) -> pa.DataType:
     kinds = kinds - {type(None)}
     if kinds == {bool}:
         return pa.bool_()
