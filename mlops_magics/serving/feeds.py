@@ -7,6 +7,7 @@ position, a feed gives the same rows, and perhaps newer ones behind them.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,7 @@ class _Lines:
 
 
 _HOLES = 10_000  # keys that are waited for
-_PATIENCE = 60  # polls after which a key that was passed over is given up: its insert was undone
+_PATIENCE = 600  # seconds after which a key that was passed over is given up: it was rolled back
 
 
 class _Table:
@@ -225,7 +226,12 @@ class _Table:
     def take(self, position: Mapping[str, Any], size: int) -> Taken | None:
         """Take rows with greater keys, and those that came late."""
         after = position.get("after")
-        holes: dict[int, int] = {int(k): int(n) for k, n in position.get("holes", {}).items()}
+        now = time.time()
+        holes = {
+            int(hole): float(since)
+            for hole, since in position.get("holes", {}).items()
+            if now - since < _PATIENCE
+        }
         column = self.table.c[self.key]
         behind = sa.true() if after is None else column > after
         condition = sa.or_(behind, column.in_(list(holes))) if holes else behind
@@ -238,13 +244,14 @@ class _Table:
         if not rows:
             return None
         keys = [row._mapping[self.key] for row in rows]
-        holes = {k: polls + 1 for k, polls in holes.items() if k not in keys and polls < _PATIENCE}
+        came = set(keys)
+        holes = {hole: since for hole, since in holes.items() if hole not in came}
         if all(isinstance(each, int) for each in keys):
             before = after
             for each in keys:
                 if before is not None and each > before:
                     missing = range(before + 1, each)[-_HOLES:]
-                    holes.update(dict.fromkeys(missing, 0))
+                    holes.update(dict.fromkeys(missing, now))
                 before = each if before is None else max(before, each)
         newest = keys[-1] if after is None else max(after, keys[-1])
         holes = dict(list(holes.items())[-_HOLES:])
