@@ -8,7 +8,7 @@ import sys
 
 import benchmarks
 
-PARTS = {"report"}
+PARTS = {"contest", "load", "peers", "processes", "report", "stages", "subjects"}
 
 
 def main() -> int:

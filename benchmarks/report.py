@@ -10,9 +10,11 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 RESULTS = Path(__file__).parent / "results"
+
+T = TypeVar("T")
 
 
 def machine(packages: Sequence[str]) -> dict[str, Any]:
@@ -27,13 +29,11 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def interleaved(
-    measures: Mapping[str, Callable[[], float]], *, rounds: int = 5
-) -> dict[str, list[float]]:
+def interleaved(measures: Mapping[str, Callable[[], T]], *, rounds: int = 5) -> dict[str, list[T]]:
     """Take one warm-up of each, then A B C A B C …, so that a drifting machine hits all alike."""
     for measure in measures.values():
         measure()
-    taken: dict[str, list[float]] = {name: [] for name in measures}
+    taken: dict[str, list[T]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
             taken[name].append(measure())
@@ -52,9 +52,16 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def write(name: str, text: str, figures: Mapping[str, Any], packages: Sequence[str]) -> None:
-    """Print and keep."""
+def write(
+    name: str,
+    text: str,
+    figures: Mapping[str, Any],
+    packages: Sequence[str],
+    peers: Mapping[str, str] | None = None,
+) -> None:
+    """Print and keep; versions of what is not in this environment are given as ``peers``."""
     on = machine(packages)
+    on["versions"] |= peers or {}
     versions = ", ".join(f"{key} {value}" for key, value in on["versions"].items())
     foot = f"{on['date']}, {on['cores']} cores, Python {on['python']}, {versions}"
     RESULTS.mkdir(exist_ok=True)

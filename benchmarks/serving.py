@@ -1,167 +1,225 @@
-"""How many single-row requests a second, beside ``mlflow models serve``?
+"""How many single-row requests a second, beside the field?
 
-Same model, same row, same client (wrk), one model process each; ours with validation, inference
-log and metrics on. Models as in the field's usual comparisons: m1, scaler and logistic regression
-on 30 numeric columns; m2, a random forest of 100 trees behind imputing, scaling and one-hot
-encoding of 18 mixed columns.
+Same models, same row, same client (wrk), one process with the model each; ours with validation,
+inference log and metrics on. All servers of a model are up at once, but those that are not being
+measured are stopped (SIGSTOP), so that none takes another's time. ``MLOPS_BENCH_ROUNDS`` (5) and
+``MLOPS_BENCH_SECONDS`` (2) make it shorter or longer, ``MLOPS_BENCH_MODELS`` (m1,m2,flights)
+narrower.
 """
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import os
-import re
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.report import interleaved, spread, table, write
+import joblib
 
-SECONDS = 4
+from benchmarks import stages, subjects
+from benchmarks.contest import Contest, Figure, medians, ours, peer
+from benchmarks.load import generator
+from benchmarks.peers import CONSTANT, MLFLOW, PEERS, PROTOTYPE
+from benchmarks.report import spread, table, write
+from benchmarks.subjects import Subject
+
+CLIENTS = (1, 32, 128)
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    "m1": subjects.m1,
+    "m2": subjects.m2,
+    "flights": subjects.flights,
+}
+NATIVE, ONNX = "mlops, native", "mlops, onnx"
+PACKAGES = ("mlflow", "scikit-learn", "uvicorn", "msgspec", "onnxruntime")
+FIELD = tuple(kind.name for kind in PEERS)
+
+Cells = dict[tuple[str, int], dict[str, list[Figure]]]
 
 
-def models() -> dict[str, tuple[Any, Any, Any]]:
-    """Name to fitted pipeline, training frame without and with target."""
-    import numpy as np
-    import pandas as pd
-    from sklearn.compose import make_column_transformer
-    from sklearn.datasets import load_breast_cancer
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+@dataclass(frozen=True)
+class Bar:
+    """What has been set as a goal: ``ratio`` of one cell is at least ``least``, in the median."""
 
-    numeric, y1 = load_breast_cancer(return_X_y=True, as_frame=True)
-    numeric.columns = [name.replace(" ", "_") for name in numeric.columns]
-    m1 = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(numeric, y1)
-    rng = np.random.default_rng(0)
-    mixed = pd.DataFrame(rng.normal(size=(4000, 12)), columns=[f"n{i}" for i in range(12)])
-    for i in range(6):
-        mixed[f"c{i}"] = rng.choice([f"v{j}" for j in range(6)], 4000)
-    mixed.iloc[::7, 0] = np.nan
-    y2 = (mixed["n1"] + (mixed["c0"] == "v1") + rng.normal(size=4000) > 0.3).astype(int)
-    encode = make_column_transformer(
-        (make_pipeline(SimpleImputer(), StandardScaler()), [f"n{i}" for i in range(12)]),
-        (OneHotEncoder(handle_unknown="ignore"), [f"c{i}" for i in range(6)]),
-    )
-    m2 = make_pipeline(encode, RandomForestClassifier(100, random_state=0, n_jobs=1))
-    return {"m1": (m1, numeric, y1), "m2": (m2.fit(mixed, y2), mixed, y2)}
+    subject: str
+    clients: int
+    ours: str
+    what: str
+    least: float
+
+
+BARS = (
+    Bar("m1", 32, NATIVE, "mlflow", 30),
+    Bar("m1", 32, NATIVE, "best peer", 6),
+    Bar("m2", 32, NATIVE, "mlflow", 25),
+    Bar("m2", 32, NATIVE, "best peer", 1.8),
+    Bar("m1", 1, NATIVE, "prototype", 1 / 1.3),
+    Bar("m2", 1, NATIVE, "prototype", 1 / 1.3),
+    Bar("m1", 32, NATIVE, "p99", 1),
+    Bar("m2", 32, NATIVE, "p99", 1),
+    Bar("m2", 1, ONNX, "mlflow", 10),
+    Bar("m2", 32, ONNX, "mlflow", 100),
+)
+SPOKEN = {
+    "mlflow": "requests/s, times `mlflow models serve`",
+    "best peer": "requests/s, times the best peer",
+    "prototype": "requests/s, times the bare prototype",
+    "p99": "p99 of the best peer, times ours",
+}
 
 
 def main() -> None:
-    if shutil.which("wrk") is None:
-        sys.exit("this benchmark needs the load generator wrk; on Debian: apt-get install wrk")
+    generator()
+    cells: Cells = {}
+    notes: list[str] = []
+    profiles: list[stages.Profile] = []
+    texts: list[str] = []
+    failures: dict[str, int] = {}
+    chosen = os.environ.get("MLOPS_BENCH_MODELS", "m1,m2,flights").split(",")
+    for name in chosen:
+        subject = SUBJECTS[name]()
+        print(f"{name}:", flush=True)
+        with tempfile.TemporaryDirectory() as folder, Contest(Path(folder)) as contest:
+            enter(contest, subject, Path(folder))
+            answers = contest.agree()
+            if name == chosen[0]:  # it is the same for all
+                pickled = Path(folder) / "model.joblib"
+                fixed = peer(CONSTANT, subject, pickled, pickled, Path(folder))
+                contest.enter(CONSTANT.name, fixed)
+            for clients in CLIENTS:
+                cells[name, clients] = contest.measure(clients)
+                told = medians(cells[name, clients], "rate")
+                print(f"  {clients} clients: " + told_as(told), flush=True)
+            for mine in (NATIVE, ONNX):
+                for clients in (1, 32):
+                    if mine in contest.servers:
+                        server = contest.servers[mine]
+                        profiles += stages.profile(server, name, clients, Path(folder))
+            for other, reason in contest.absent.items():
+                notes.append(f"{name}, {other}: not measured, {reason}.")
+            for other, count in contest.failures.items():
+                failures[f"{name}, {other}"] = count
+        texts.append(f"### {name} (every server answers {answers})\n\n{ranking(cells, name)}")
+    texts.append(f"### Bars\n\n{bars(cells)}")
+    if profiles:
+        texts.append(f"### Where our time goes\n\n{stages.text(profiles)}")
+    failed = {key: count for key, count in failures.items() if count}
+    notes.append(f"Failed requests: {failed or 0}.")
+    notes.append(
+        "Median of the rounds, requests/s with least and most; memory is the resident set of all "
+        "processes of a server, what they share counted in each."
+    )
+    figures = {
+        "cells": {
+            f"{name}, {clients}": {key: [asdict(f) for f in found] for key, found in taken.items()}
+            for (name, clients), taken in cells.items()
+        },
+        "bars": [asdict(bar) | {"ratios": ratios(cells, bar)} for bar in BARS],
+        "profiles": [asdict(profile) for profile in profiles],
+        "failures": failures,
+    }
+    write("serving", "\n\n".join([*texts, *notes]), figures, PACKAGES, peers_versions())
+    mine = {key: count for key, count in failed.items() if "mlops" in key}
+    if mine:
+        sys.exit(f"requests to our servers failed: {mine}")
+
+
+def enter(contest: Contest, subject: Subject, folder: Path) -> None:
+    """Start all servers of a model."""
     import mlops_magics as mlops
     from mlops_magics.store.workspace import Workspace
 
-    figures: dict[str, Any] = {}
+    pickled = folder / "model.joblib"
+    joblib.dump(subject.pipeline, pickled)
+    contest.enter(NATIVE, ours(subject, folder / "native"))
+    contest.enter(ONNX, ours(subject, folder / "onnx", runtime="onnx"))
+    workspace = Workspace.create(str(folder / "mlflow-model"))
+    data = subject.features.assign(target=subject.target)
+    package = mlops.package(subject.pipeline, data=data, target="target", workspace=workspace)
+    start = partial(peer, subject=subject, model=pickled, package=Path(package.path), folder=folder)
+    for kind in (*PEERS, PROTOTYPE):
+        contest.enter(kind.name, start(kind))
+
+
+def ranking(cells: Cells, name: str) -> str:
+    """Return a model's table."""
+    titles = ["", "MB"]
+    for clients in CLIENTS:
+        titles += [f"{clients} client{'s' * (clients > 1)}: requests/s", "p50 ms", "p99 ms"]
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        workspace = Workspace.create(folder)
-        try:
-            for name, (model, frame, y) in models().items():
-                data = frame.assign(y=y)
-                report = mlops.test(model, data, "y", workspace=workspace)
-                package = mlops.package(
-                    model, data=data, target="y", report=report, workspace=workspace
-                )
-                mlops.register(package, name, workspace=workspace)
-                endpoint = mlops.deploy(f"{name}/1", workspace=workspace)
-                row = json.loads(frame.dropna().head(1).to_json(orient="split", index=False))
-                body = json.dumps({"dataframe_split": row})
-                with peer(Path(package.path), Path(folder)) as url:
-                    targets = {
-                        "mlflow models serve": (url, ""),
-                        "mlops": (endpoint.url, workspace.token),
-                    }
-                    answers = {ask(*target, body) for target in targets.values()}
-                    assert len(answers) == 1, answers
-                    for clients in (1, 32):
-                        taken = interleaved(
-                            {
-                                key: partial(load, *target, body, clients, Path(folder))
-                                for key, target in targets.items()
-                            },
-                            rounds=5,
-                        )
-                        figures[f"{name}, {clients}"] = taken
-                        middle = {key: statistics.median(v) for key, v in taken.items()}
-                        ratio = [b / a for a, b in zip(*taken.values(), strict=True)]
-                        rows.append(
-                            [
-                                f"{name}, {clients} client{'s' * (clients > 1)}",
-                                *(f"{middle[key]:,.0f}" for key in targets),
-                                spread(ratio, ".1f"),
-                            ]
-                        )
-                        print("  " + "  ".join(rows[-1]), flush=True)
-        finally:
-            mlops.stop(workspace=workspace)
-    text = table(["requests/s", "mlflow models serve", "mlops", "times"], rows)
-    write("serving", text, figures, ["mlflow", "scikit-learn", "uvicorn", "msgspec"])
+    for server in cells[name, CLIENTS[0]]:
+        of = [cells[name, clients][server] for clients in CLIENTS]
+        row = [server, f"{max(f.memory for found in of for f in found) / 1e6:,.0f}"]
+        for found in of:
+            row.append(spread([f.rate for f in found]))
+            row.append(f"{statistics.median(f.p50 for f in found):,.2f}")
+            row.append(f"{statistics.median(f.p99 for f in found):,.2f}")
+        rows.append(row)
+    return table(titles, rows)
 
 
-@contextmanager
-def peer(package: Path, folder: Path) -> Iterator[str]:
-    """Serve the package with MLflow's own server, one worker."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(package)]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with (folder / "peer.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
+def bars(cells: Cells) -> str:
+    """Return the table of the bars."""
+    rows = []
+    for bar in BARS:
+        found = ratios(cells, bar)
+        met = "not measured"
+        if found:
+            met = "yes" if statistics.median(found) >= bar.least else "**no**"
+        rows.append(
+            [
+                f"{bar.subject}, {bar.clients} client{'s' * (bar.clients > 1)}, {bar.ours}",
+                SPOKEN[bar.what],
+                f"{bar.least:.2g}",
+                spread(found, ".2f") if found else "",
+                met,
+            ]
         )
-    try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise RuntimeError((folder / "peer.log").read_text())
-        yield f"http://127.0.0.1:{port}/invocations"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+    return table(["", "what", "at least", "measured", "met"], rows)
 
 
-def ask(url: str, token: str, body: str) -> str:
-    """One answer, to be compared before speed is."""
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-    request = urllib.request.Request(url, body.encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.dumps(json.load(answer)["predictions"])
+def ratios(cells: Cells, bar: Bar) -> list[float]:
+    """Return a bar's ratio in each round; none if a server is missing."""
+    taken = cells.get((bar.subject, bar.clients), {})
+    peers = {name: taken[name] for name in FIELD if name in taken}
+    mine = taken.get(bar.ours)
+    other: Sequence[Figure] | None
+    if bar.what == "mlflow":
+        other = taken.get(MLFLOW.name)
+    elif bar.what == "prototype":
+        other = taken.get(PROTOTYPE.name)
+    elif bar.what == "p99":
+        best = medians(peers, "p99")
+        other = peers[min(best, key=best.__getitem__)] if best else None
+    else:
+        best = medians(peers, "rate")
+        other = peers[max(best, key=best.__getitem__)] if best else None
+    if mine is None or other is None:
+        return []
+    if bar.what == "p99":
+        return [b.p99 / a.p99 for a, b in zip(mine, other, strict=True)]
+    return [a.rate / b.rate for a, b in zip(mine, other, strict=True)]
 
 
-def load(url: str, token: str, body: str, clients: int, folder: Path) -> float:
-    """Requests a second under wrk; any answer but 200 is an error."""
-    script = folder / "post.lua"
-    script.write_text(
-        'wrk.method = "POST"\n'
-        f"wrk.body = {json.dumps(body)}\n"
-        'wrk.headers["Content-Type"] = "application/json"\n'
-        f'wrk.headers["Authorization"] = "Bearer {token}"\n'
-    )
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{SECONDS}s", "-s", str(script), url]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise RuntimeError(out)
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    assert found, out
-    return float(found[1])
+def told_as(rates: dict[str, float]) -> str:
+    return ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+
+
+def peers_versions() -> dict[str, str]:
+    """Return the peers' versions, as they are pinned."""
+    found = {}
+    for kind in PEERS:
+        for package in kind.packages:
+            pins = Path(__file__).parent / "peers" / f"{kind.environment}.txt"
+            if kind.environment:
+                lines = pins.read_text().splitlines()
+                found[package] = next(
+                    line.split("==")[1] for line in lines if line.split("==")[0] == package
+                )
+            else:
+                found[package] = importlib.metadata.version(package)
+    return found

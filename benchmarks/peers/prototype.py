@@ -53,7 +53,9 @@ class Prototype:
         self.busy = bool(batch)
         if batch:
             loop = asyncio.get_running_loop()
-            computed = loop.run_in_executor(self.thread, self.predict, [split for split, _ in batch])
+            computed = loop.run_in_executor(
+                self.thread, self.predict, [split for split, _ in batch]
+            )
             computed.add_done_callback(lambda found: self.deliver(batch, found))
 
     def predict(self, splits: list[dict[str, Any]]) -> list[Any]:
