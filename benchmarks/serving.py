@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -24,7 +23,7 @@ import joblib
 from benchmarks import stages, subjects
 from benchmarks.contest import Contest, Figure, medians, ours, peer
 from benchmarks.load import generator
-from benchmarks.peers import CONSTANT, MLFLOW, PEERS, PROTOTYPE
+from benchmarks.peers import CONSTANT, MLFLOW, PEERS, PROTOTYPE, Peer
 from benchmarks.report import spread, table, write
 from benchmarks.subjects import Subject
 
@@ -128,21 +127,23 @@ def main() -> None:
         sys.exit(f"requests to our servers failed: {mine}")
 
 
-def enter(contest: Contest, subject: Subject, folder: Path) -> None:
-    """Start all servers of a model."""
-    import mlops_magics as mlops
-    from mlops_magics.store.workspace import Workspace
-
+def enter(
+    contest: Contest,
+    subject: Subject,
+    folder: Path,
+    *,
+    kinds: Sequence[Peer] = (*PEERS, PROTOTYPE),
+    rows: int = 1,
+) -> None:
+    """Start all servers of a model, to be asked about so many rows at once."""
     pickled = folder / "model.joblib"
     joblib.dump(subject.pipeline, pickled)
-    contest.enter(NATIVE, ours(subject, folder / "native"))
-    contest.enter(ONNX, ours(subject, folder / "onnx", runtime="onnx"))
-    workspace = Workspace.create(str(folder / "mlflow-model"))
-    data = subject.features.assign(target=subject.target)
-    package = mlops.package(subject.pipeline, data=data, target="target", workspace=workspace)
-    start = partial(peer, subject=subject, model=pickled, package=Path(package.path), folder=folder)
-    for kind in (*PEERS, PROTOTYPE):
-        contest.enter(kind.name, start(kind))
+    contest.enter(NATIVE, ours(subject, folder / "native", rows=rows))
+    contest.enter(ONNX, ours(subject, folder / "onnx", runtime="onnx", rows=rows))
+    package = next((folder / "native").rglob("MLmodel")).parent
+    for kind in kinds:
+        started = peer(kind, subject, pickled, package, folder, rows)
+        contest.enter(kind.name, started)
 
 
 def ranking(cells: Cells, name: str) -> str:

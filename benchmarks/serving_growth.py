@@ -15,18 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 from benchmarks import processes, subjects
-from benchmarks.contest import Contest, Figure, Server, deployed, medians, ours, peer, served, stop
+from benchmarks.contest import Contest, Figure, Server, deployed, medians, served, stop
 from benchmarks.load import generator
 from benchmarks.peers import PEERS
 from benchmarks.report import spread, table, write
-from benchmarks.serving import NATIVE, ONNX, peers_versions, told_as
+from benchmarks.serving import enter, peers_versions, told_as
 from benchmarks.subjects import Subject
 
 CLIENTS = 32
@@ -57,7 +54,7 @@ def main() -> None:
             place = folder / title.replace(" ", "-")
             place.mkdir()
             with Contest(place) as contest:
-                enter(contest, other, place, rows)
+                enter(contest, other, place, kinds=PEERS, rows=rows)
                 contest.agree()
                 taken[title] = contest.measure(clients)
                 print(f"  {title}: {told_as(medians(taken[title], 'rate'))}", flush=True)
@@ -235,16 +232,3 @@ def replace_rows(subject: Subject) -> Subject:
     features = pd.concat([subject.features] * 2, ignore_index=True)
     target = pd.concat([subject.target] * 2, ignore_index=True)
     return replace(subject, features=features, target=target)
-
-
-def enter(contest: Contest, subject: Subject, folder: Path, rows: int) -> None:
-    """Start all servers of a model that is asked about so many rows at once."""
-    pickled = folder / "model.joblib"
-    joblib.dump(subject.pipeline, pickled)
-    native = ours(subject, folder / "native", rows=rows)
-    contest.enter(NATIVE, native)
-    contest.enter(ONNX, ours(subject, folder / "onnx", runtime="onnx", rows=rows))
-    package = next((folder / "native").rglob("MLmodel")).parent
-    start = partial(peer, subject=subject, model=pickled, package=package, folder=folder, rows=rows)
-    for kind in PEERS:
-        contest.enter(kind.name, start(kind))
