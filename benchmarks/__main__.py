@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
 
 import benchmarks
@@ -19,6 +20,8 @@ def main() -> int:
         if name not in known:
             print(f"no benchmark {name!r}; known: {', '.join(known)}", file=sys.stderr)
             return 2
+    # ended from outside, it still ends the servers that it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in chosen:
         print(f"## {name}", flush=True)
         importlib.import_module(f"benchmarks.{name}").main()

@@ -40,7 +40,13 @@ class Model:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+    )
     serve.start(http_options=HTTPOptions(host="127.0.0.1", port=int(sys.argv[2])))
     quiet = LoggingConfig(enable_access_log=False, log_level="WARNING")
     serve.run(Model.bind(sys.argv[1]), route_prefix="/predict", logging_config=quiet)
