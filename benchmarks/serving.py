@@ -175,7 +175,7 @@ def bars(cells: Cells) -> str:
             [
                 f"{bar.subject}, {bar.clients} client{'s' * (bar.clients > 1)}, {bar.ours}",
                 SPOKEN[bar.what],
-                f"{bar.least:.2g}",
+                f"{bar.least:.3g}",
                 spread(found, ".2f") if found else "",
                 met,
             ]
