@@ -49,6 +49,10 @@ if TYPE_CHECKING:
         Stopped,
         stop,
     )
+    from mlops_magics.deployment.traffic import (
+        Traffic,
+        traffic,
+    )
     from mlops_magics.errors import (
         DatabaseUnavailable,
         DataError,
@@ -213,6 +217,7 @@ __all__ = [
     "Table",
     "TestReport",
     "TrackingUnavailable",
+    "Traffic",
     "UnknownName",
     "UnsupportedModel",
     "UntrustedTypes",
@@ -245,6 +250,7 @@ __all__ = [
     "stop",
     "stream",
     "test",
+    "traffic",
     "undeploy",
 ]
 
@@ -278,6 +284,10 @@ _HOMES = {
     "deployment.stop": (
         "Stopped",
         "stop",
+    ),
+    "deployment.traffic": (
+        "Traffic",
+        "traffic",
     ),
     "errors": (
         "DataError",

@@ -22,7 +22,7 @@ from mlops_magics.cli.verb import verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["deploy", "endpoints", "undeploy"]
+__all__ = ["deploy", "endpoints", "traffic", "undeploy"]
 
 
 @verb(
@@ -130,6 +130,39 @@ def deploy(
         log_mask=log_mask,
         retention=retention,
         env=env,
+        workspace=workspace,
+    )
+
+
+@verb(
+    "traffic",
+    calls=["traffic"],
+    in_shell="mlops traffic flight-delay --canary 25%",
+    in_notebook="%mlops_traffic flight-delay",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--canary", type=PERCENT, help="The canary's share from now on; of a shadow, too.")
+@click.option("--shadow", type=PERCENT, help="How many requests are mirrored from now on.")
+@click.option("--promote", is_flag=True, help="Make the candidate the champion.")
+@click.option("--rollback", is_flag=True, help="Take the candidate out.")
+@click.option("--reason", help="Why; kept in the ledger.")
+def traffic(
+    endpoint: str,
+    canary: str | None,
+    shadow: str | None,
+    promote: bool,
+    rollback: bool,
+    reason: str | None,
+    workspace: Workspace | None,
+) -> Any:
+    """Show how ENDPOINT's requests are shared and how its candidate does; or change it."""
+    return mlops.traffic(
+        endpoint,
+        canary=canary,
+        shadow=shadow,
+        promote=promote,
+        rollback=rollback,
+        reason=reason,
         workspace=workspace,
     )
 

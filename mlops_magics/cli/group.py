@@ -35,7 +35,12 @@ STAGES: dict[str, list[click.Command]] = {
     "Testing": [testing.test],
     "Packaging": [packaging.package],
     "Registry": [registry.register, registry.registry, registry.promote, registry.rollback],
-    "Deployment": [deployment.deploy, deployment.endpoints, deployment.undeploy],
+    "Deployment": [
+        deployment.deploy,
+        deployment.traffic,
+        deployment.endpoints,
+        deployment.undeploy,
+    ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
     "Monitoring": [monitoring.feedback, monitoring.monitor],
     "Pipelines": [pipelines.pipeline],

@@ -127,6 +127,10 @@ def promote(model: Any, alias: str, reason: str | None, workspace: Workspace | N
     in_notebook="%mlops_rollback flight-delay",
 )
 @click.argument("name", type=ENDPOINT)
-def rollback(name: str, workspace: Workspace | None) -> Any:
-    """Go back: NAME@ALIAS moves an alias to its previous version, NAME an endpoint to its own."""
-    return mlops.rollback(name, workspace=workspace)
+@click.option("--reason", help="Why; kept in the ledger.")
+def rollback(name: str, reason: str | None, workspace: Workspace | None) -> Any:
+    """Go back: NAME@ALIAS moves an alias to its previous version, NAME an endpoint to its own.
+
+    While a canary or shadow is beside an endpoint's champion, that is taken out.
+    """
+    return mlops.rollback(name, reason=reason, workspace=workspace)

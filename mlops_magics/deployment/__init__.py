@@ -10,6 +10,7 @@ from mlops_magics.deployment.endpoints import Endpoint, Endpoints, endpoints, un
 from mlops_magics.deployment.rollback import rollback
 from mlops_magics.deployment.status import Status, init, status
 from mlops_magics.deployment.stop import Stopped, stop
+from mlops_magics.deployment.traffic import Traffic, traffic
 
 if TYPE_CHECKING:
     from mlops_magics.deployment.build import register
@@ -20,6 +21,7 @@ __all__ = [
     "Endpoints",
     "Status",
     "Stopped",
+    "Traffic",
     "deploy",
     "doctor",
     "endpoints",
@@ -28,6 +30,7 @@ __all__ = [
     "rollback",
     "status",
     "stop",
+    "traffic",
     "undeploy",
 ]
 

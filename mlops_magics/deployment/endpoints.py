@@ -30,6 +30,8 @@ from mlops_magics.store import ledger, tables
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mlops_magics.store.workspace import Workspace
 
 __all__ = ["Endpoint", "Endpoints", "endpoints", "undeploy"]
@@ -44,6 +46,8 @@ _TONES: Mapping[str, Any] = {
     "starting": "neutral",
     "undeployed": "neutral",
     "SERVING": "good",
+    "CANARY": "good",
+    "SHADOW": "good",
     "FAILED": "bad",
 }
 
@@ -76,6 +80,10 @@ class Endpoint(Record):
         Of the inference log: ``fraction``, ``mask``, ``retention`` in seconds (None: for ever).
     updated : float
         Seconds since 1970.
+    rollout : str or None
+        What goes on with a candidate; None when none is beside the champion.
+    follows : dict or None
+        ``model``, ``alias``, ``version`` and, where it could not follow, the ``problem``.
     """
 
     name: str
@@ -90,6 +98,8 @@ class Endpoint(Record):
     log: str
     policy: dict[str, Any] = field(repr=False)
     updated: float
+    rollout: str | None = None
+    follows: dict[str, Any] | None = None
 
     def card(self) -> Card:
         """Show address, traffic, revisions and what to do next."""
@@ -103,6 +113,12 @@ class Endpoint(Record):
         shown = [one for one in self.revisions if one["id"] in serving]
         if own := [f"r{one['number']}" for one in shown if one["environment"]]:
             facts.append(("own environment", ", ".join(own)))
+        if self.rollout:
+            facts.append(("rollout", self.rollout))
+        if self.follows:
+            facts.append(("follows", f"{self.follows['model']}@{self.follows['alias']}"))
+            if self.follows.get("problem"):
+                facts.append(("does not follow", self.follows["problem"]))
         rows = [
             [
                 f"r{one['number']}",
@@ -145,6 +161,8 @@ class Endpoint(Record):
         return ", ".join(parts)
 
     def _next(self) -> list[str]:
+        if self.rollout:
+            return [f"mlops traffic {self.name}", f"mlops monitor {self.name}"]
         if self.state in ("serving", "degraded"):
             return [f"mlops predict {self.name} --data ROWS", f"mlops monitor {self.name}"]
         if self.state == "down" and self.model:
@@ -203,6 +221,12 @@ def endpoints(name: str | None = None, *, workspace: Workspace | None = None) ->
         found = connection.execute(
             sa.select(tables.revisions).order_by(tables.revisions.c.number.desc())
         ).all()
+        under_way = {
+            row.endpoint: row
+            for row in connection.execute(
+                sa.select(tables.rollouts).where(tables.rollouts.c.status == "RUNNING")
+            )
+        }
     if name is not None and name not in {row.name for row in named}:
         raise not_found(name, [row.name for row in named])
     running = server.find(workspace)
@@ -211,7 +235,14 @@ def endpoints(name: str | None = None, *, workspace: Workspace | None = None) ->
         with contextlib.suppress(ServerNotRunning):  # then all of them are shown as down
             live = server.state(workspace)["revisions"]
     records = [
-        _record(workspace, row, [one for one in found if one.endpoint == row.name], running, live)
+        _record(
+            workspace,
+            row,
+            [one for one in found if one.endpoint == row.name],
+            running,
+            live,
+            under_way.get(row.name),
+        )
         for row in named
         if name is None or row.name == name
     ]
@@ -311,6 +342,27 @@ def refuse_foreign(workspace: Workspace, row: Any) -> None:
         )
 
 
+def row_of(workspace: Workspace, name: str) -> Any:
+    """Return an endpoint's row.
+
+    Raises
+    ------
+    EndpointNotFound
+        There is none of that name.
+    """
+    with workspace.database.read() as connection:
+        named = connection.execute(sa.select(tables.endpoints)).all()
+    for row in named:
+        if row.name == name:
+            return row
+    raise not_found(name, [row.name for row in named])
+
+
+def revision(connection: Connection, key: int) -> Any:
+    """Return a revision's row."""
+    return connection.execute(sa.select(tables.revisions).where(tables.revisions.c.id == key)).one()
+
+
 def is_foreign(workspace: Workspace, row: Any) -> bool:
     """Tell whether an endpoint of the database is another workspace's."""
     return row.workspace is not None and row.workspace != workspace.id
@@ -328,6 +380,7 @@ def _record(
     found: list[Any],
     running: server.Server | None,
     live: Mapping[str, Any],
+    rollout: Any,
 ) -> Endpoint:
     elsewhere = is_foreign(workspace, row)
     running = None if elsewhere else running
@@ -373,7 +426,26 @@ def _record(
             "retention": plan.retention(row.settings),
         },
         updated=row.updated,
+        rollout=_rollout(rollout, by_id) if rollout is not None else None,
+        follows=(row.settings or {}).get("follow"),
     )
+
+
+def _rollout(row: Any, by_id: Mapping[int, Any]) -> str:
+    """Say in a line what goes on with a candidate."""
+    one = by_id[row.revision]
+    evidence = row.evidence or {}
+    found = f"{row.variant} r{one['number']} since {_ago(row.started)}"
+    if (row.rules or {}).get("analysis") == "off":
+        return f"{found}, a person decides"
+    candidate = evidence.get("candidate")
+    if candidate:
+        found += f", {candidate['requests']} requests, {candidate['errors']} errors in this step"
+    return f"{found}, rules: {evidence.get('verdict', 'waiting')}"
+
+
+def _ago(moment: float) -> str:
+    return time.strftime("%H:%M", time.localtime(moment))
 
 
 def _curl(workspace: Workspace, url: str, found: list[Any], main: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from mlops_magics.deployment import checks, plan, shares
-from mlops_magics.deployment.endpoints import Endpoint, endpoint, not_found, refuse_foreign
+from mlops_magics.deployment.endpoints import Endpoint, endpoint, refuse_foreign, row_of
+from mlops_magics.deployment.traffic import withdraw
 from mlops_magics.errors import DeployError
 from mlops_magics.serving import server
 from mlops_magics.store import ledger, tables
@@ -25,6 +26,9 @@ def rollback(
     name: str, *, reason: str | None = None, workspace: Workspace | None = None
 ) -> Endpoint | Promotion:
     """Go back: ``NAME`` an endpoint's revision, ``NAME@ALIAS`` a registered alias.
+
+    While a canary or shadow is beside an endpoint's champion, it is taken out, and the champion
+    stays.
 
     Parameters
     ----------
@@ -50,7 +54,12 @@ def rollback(
 
         model, _, alias = name.rpartition("@")
         return rollback_alias(model, alias, reason=reason, workspace=workspace)
-    row, previous = _previous(workspace, name)
+    row = row_of(workspace, name)
+    refuse_foreign(workspace, row)
+    if shares.candidate_of(row) is not None:
+        withdraw(workspace, row, reason)
+        return endpoint(workspace, name)
+    previous = _previous(workspace, row)
     generation = plan.project(workspace)
     server.start(workspace)
     # a warm revision is up already, unless the server was stopped in between
@@ -68,30 +77,23 @@ def rollback(
     return endpoint(workspace, name)
 
 
-def _previous(workspace: Workspace, name: str) -> tuple[Any, Any]:
+def _previous(workspace: Workspace, row: Any) -> Any:
+    t = tables.revisions
+    serving = row.traffic[0]["revision"] if row.traffic else None
+    number = sa.select(t.c.number).where(t.c.id == serving).scalar_subquery()
     with workspace.database.read() as connection:
-        row = connection.execute(
-            sa.select(tables.endpoints).where(tables.endpoints.c.name == name)
-        ).first()
-        if row is None:
-            known = connection.execute(sa.select(tables.endpoints.c.name)).scalars().all()
-            raise not_found(name, known)
-        refuse_foreign(workspace, row)
-        t = tables.revisions
-        serving = row.traffic[0]["revision"] if row.traffic else None
-        number = sa.select(t.c.number).where(t.c.id == serving).scalar_subquery()
         # older than what serves: going back twice must not go forward again
         previous = connection.execute(
             sa.select(t)
-            .where(t.c.endpoint == name, t.c.status == "WARM", t.c.number < number)
+            .where(t.c.endpoint == row.name, t.c.status == "WARM", t.c.number < number)
             .order_by(t.c.number.desc())
         ).first()
     if previous is None:
         raise DeployError(
-            f"endpoint {name!r} has no previous revision to go back to",
+            f"endpoint {row.name!r} has no previous revision to go back to",
             hint="deploy the version you want: mlops deploy MODEL/VERSION",
         )
-    return row, previous
+    return previous
 
 
 def _silent(done: float, total: float | None, note: str) -> None:

@@ -7,7 +7,9 @@ whose process was killed.
 spool segment's offset moves in the transaction that writes its rows, so each line is loaded exactly
 once, whatever kills the agent. While the database is away lines wait in the spool.
 
-It also keeps the server's plan at what the database says, whoever was killed while changing it.
+It also keeps the server's plan at what the database says, whoever was killed while changing it; and
+beside the loading it looks after rollouts and endpoints that follow an alias
+(`deployment.attendance`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +31,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_magics.deployment import plan
+from mlops_magics.deployment.attendance import Attendance
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
 from mlops_magics.monitoring.references import References
@@ -254,9 +258,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = Path(arguments[0]).resolve()
     inside = (path / "workspace").is_file()
     agent = Agent(Workspace(path.parent, path) if inside else Workspace.find(path))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
+    attendance = Attendance(agent.workspace)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        attendance.stop()
+        agent.stop()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
     logger.info("agent %d loads %s", os.getpid(), backlog.folder(agent.workspace))
+    attendance.start()
     agent.run()
     return 0
 
