@@ -163,6 +163,7 @@ def promote(
     if candidate is None:
         raise shares.conflict(name)
     before = shares.flip(connection, name, candidate["revision"], generation, now=now)
+    _keep(connection, name, evidence)
     shares.finish(connection, name, "PROMOTED", reason, now=now)
     _enter(connection, name, "promote", before, actor, reason, evidence)
 
@@ -186,8 +187,16 @@ def roll_back(
     """
     why = f"rolled back: {reason}" if reason else "rolled back"
     before = shares.withdraw(connection, name, generation, reason=why[:2000], now=now)
+    _keep(connection, name, evidence)
     shares.finish(connection, name, "ROLLED_BACK", reason, now=now)
     _enter(connection, name, "rollback", before, actor, reason, evidence)
+
+
+def _keep(connection: Connection, name: str, evidence: Mapping[str, Any] | None) -> None:
+    """Keep what the decision was made on."""
+    if evidence is not None:
+        for row in running(connection, name):
+            note(connection, row.id, evidence)
 
 
 def _enter(

@@ -255,6 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent of the workspace that the first argument names, until SIGTERM."""
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look at the server
     path = Path(arguments[0]).resolve()
     inside = (path / "workspace").is_file()
     agent = Agent(Workspace(path.parent, path) if inside else Workspace.find(path))

@@ -1,38 +1,247 @@
-"""Candidates beside a champion: how they come, change, are promoted and go."""
+"""Candidates beside a champion, on a real server under load."""
+
+import json
+import math
+import threading
+import time
+from collections import Counter, defaultdict
 
 import pytest
 import sqlalchemy as sa
 
 import mlops_magics as mlops
+from mlops_magics.monitoring import backlog
 from mlops_magics.store import tables
 
-
-def shares(workspace, name="e"):
-    traffic = mlops.endpoints(name, workspace=workspace)[0].traffic
-    return [(one["variant"], one["percent"], one["number"]) for one in traffic]
+pytestmark = pytest.mark.xdist_group("rollout")
 
 
-def statuses(workspace, name="e"):
+def shares(workspace, name):
+    return [(one["variant"], one["percent"], one["number"]) for one in traffic(workspace, name)]
+
+
+def traffic(workspace, name):
+    return mlops.traffic(name, workspace=workspace).shares
+
+
+def statuses(workspace, name):
     return [one["status"] for one in mlops.endpoints(name, workspace=workspace)[0].revisions]
 
 
-def test_a_candidate_comes_beside_a_champion_and_one_at_a_time(workspace, packaged):
-    with pytest.raises(mlops.DeployError, match="no champion yet"):
-        mlops.deploy(packaged("double"), "e", canary=10, workspace=workspace)
-    mlops.deploy(packaged("double"), "e", workspace=workspace)
-    mlops.deploy(packaged("triple"), "e", canary=10, analysis="off", workspace=workspace)
-    assert shares(workspace) == [("champion", 90, 1), ("canary", 10, 2)]
-    assert statuses(workspace) == ["CANARY", "SERVING"]
-    with pytest.raises(mlops.DeployConflict, match="a canary is beside the champion"):
-        mlops.deploy(packaged("triple"), "e", shadow=True, workspace=workspace)
-    assert statuses(workspace) == ["CANARY", "SERVING"]
-    # whoever deploys for all the traffic ends it
-    mlops.deploy(packaged("double"), "e", workspace=workspace)
-    assert shares(workspace) == [("champion", 100, 3)]
-    assert statuses(workspace)[0] == "SERVING"
+def entries(workspace, name):
+    t = tables.ledger.c
+    query = sa.select(t.action, t.actor, t.details).where(t.subject == f"endpoint {name}")
     with workspace.database.read() as connection:
-        rollouts = connection.execute(sa.select(tables.rollouts)).all()
-    assert [row.status for row in rollouts] == ["ENDED"]
-    mlops.deploy(packaged("double"), "e", log="off", workspace=workspace)
+        rows = connection.execute(query.order_by(t.seq)).all()
+    return [(row.action, row.actor, json.loads(row.details)) for row in rows]
+
+
+def eventually(found, seconds=60):
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.1)
+    return value
+
+
+def ended(workspace, name):
+    told = mlops.traffic(name, workspace=workspace).rollout
+    return told if told["status"] != "RUNNING" else None
+
+
+def test_a_candidate_comes_beside_a_champion_and_one_at_a_time(live, made):
+    with pytest.raises(mlops.DeployError, match="no champion yet"):
+        mlops.deploy(made("double"), "one", canary=10, workspace=live)
+    mlops.deploy(made("double"), "one", workspace=live)
+    with pytest.raises(mlops.DeployError, match="no candidate beside"):
+        mlops.traffic("one", canary=20, workspace=live)
+    mlops.deploy(made("triple"), "one", shadow=True, analysis="off", workspace=live)
+    assert shares(live, "one") == [("champion", 100, 1), ("shadow", 100, 2)]
+    with pytest.raises(mlops.DeployConflict, match="a shadow is beside the champion"):
+        mlops.deploy(made("triple"), "one", canary=10, workspace=live)
+    assert statuses(live, "one") == ["SHADOW", "SERVING"]
+    # what was a shadow begins to answer, and more
+    mlops.traffic("one", canary="10%", reason="looks well", workspace=live)
+    assert shares(live, "one") == [("champion", 90, 1), ("canary", 10, 2)]
+    assert mlops.traffic("one", canary=25, workspace=live).rollout["steps"] == [25]
+    with pytest.raises(mlops.DeployError, match="no shadow any more"):
+        mlops.traffic("one", shadow=50, workspace=live)
+    back = mlops.rollback("one", reason="not yet", workspace=live)
+    assert [one["status"] for one in back.revisions] == ["DRAINING", "SERVING"]
+    assert shares(live, "one") == [("champion", 100, 1)]
+    assert eventually(lambda: statuses(live, "one") == ["RETIRED", "SERVING"])
+    told = mlops.traffic("one", workspace=live)
+    assert (told.rollout["status"], told.rollout["reason"]) == ("ROLLED_BACK", "not yet")
+    assert "canary rolled back" in str(told)
+    found = entries(live, "one")
+    assert [action for action, _, _ in found] == ["deploy", "deploy", *["traffic"] * 2, "rollback"]
+    moved = found[2][2]
+    assert (moved["reason"], moved["variant"]) == ("looks well", "shadow")
+    assert [one["percent"] for one in moved["before"]] == [100, 100]
+    assert [one["percent"] for one in moved["after"]] == [90, 10]
+
+
+def test_whoever_deploys_for_all_the_traffic_ends_a_rollout(live, made):
+    mlops.deploy(made("double"), "over", workspace=live)
+    mlops.deploy(made("triple"), "over", canary=10, analysis="off", workspace=live)
+    mlops.deploy(made("double"), "over", log="off", workspace=live)
+    assert shares(live, "over") == [("champion", 100, 3)]
+    assert statuses(live, "over") == ["SERVING", "DRAINING", "WARM"]
+    assert ended(live, "over")["status"] == "ENDED"
     with pytest.raises(mlops.InvalidArgument, match="keeps no inference log"):
-        mlops.deploy(packaged("triple"), "e", canary=10, workspace=workspace)
+        mlops.deploy(made("triple"), "over", canary=10, workspace=live)
+    assert mlops.undeploy("over", workspace=live).state == "undeployed"
+    assert shares(live, "over") == []
+
+
+def test_of_two_who_change_the_traffic_at_once_one_gets_a_conflict(live, made, monkeypatch):
+    from mlops_magics.deployment import checks
+
+    mlops.deploy(made("double"), "race", workspace=live)
+    mlops.deploy(made("triple"), "race", canary=10, analysis="off", workspace=live)
+    barrier = threading.Barrier(2)
+    # both have decided, on the same state, before either acts
+    monkeypatch.setattr(checks, "await_workers", lambda *_: barrier.wait())
+    outcomes = []
+
+    def promote():
+        try:
+            outcomes.append(mlops.traffic("race", promote=True, workspace=live))
+        except mlops.DeployConflict as exc:
+            outcomes.append(exc)
+
+    threads = [threading.Thread(target=promote) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(type(one).__name__ for one in outcomes) == ["DeployConflict", "Traffic"]
+    assert shares(live, "race") == [("champion", 100, 2)]
+    assert [action for action, _, _ in entries(live, "race")] == ["deploy", "deploy", "promote"]
+
+
+def test_a_canary_that_errors_is_rolled_back_by_itself_and_the_ledger_says_why(live, made, load):
+    mlops.deploy(made("double"), "errs", workspace=live)
+    with load("errs", x=200.0, rate=100) as traffic:
+        mlops.deploy(made("fails_on_large"), "errs", canary=20, every="1h", workspace=live)
+        told = eventually(lambda: ended(live, "errs"))
+    assert told["status"] == "ROLLED_BACK"
+    assert shares(live, "errs") == [("champion", 100, 1)]
+    action, actor, details = entries(live, "errs")[-1]
+    assert (action, actor, details["variant"]) == ("rollback", "mlops", "canary")
+    assert details["reason"].startswith("errors: ")
+    assert "100 points more" in details["reason"]
+    evidence = details["evidence"]
+    assert evidence["candidate"]["errors"] == evidence["candidate"]["requests"] > 0
+    assert evidence["baseline"]["errors"] == 0
+    rule = evidence["findings"][0]
+    assert (rule["rule"], rule["verdict"], rule["limit"]) == ("errors", "broken", 0.01)
+    assert rule["low"] > rule["limit"]
+    reason = mlops.endpoints("errs", workspace=live)[0].revisions[0]["reason"]
+    assert reason.startswith("rolled back: errors: ")
+    # only the canary's own answers were errors
+    assert {one["status"] for one in traffic.answers if one["variant"] == "champion"} == {200}
+    assert {one["status"] for one in traffic.answers if one["variant"] == "canary"} == {500}
+
+
+def test_a_canary_whose_process_dies_is_rolled_back_without_a_request(live, made, monkeypatch):
+    from mlops_magics.deployment import checks
+
+    mlops.deploy(made("double"), "dies", workspace=live)
+    # it passes its checks, and falls after them
+    monkeypatch.setattr(checks, "await_workers", lambda *_: None)
+    monkeypatch.setattr(checks, "check_golden", lambda *_: 0)
+    mlops.deploy(made("broken_at_load"), "dies", canary=20, every="1h", workspace=live)
+    told = eventually(lambda: ended(live, "dies"))
+    assert told["status"] == "ROLLED_BACK"
+    assert "none of 1 can serve: RuntimeError: the weights are gone" in told["reason"]
+
+
+def test_a_good_canary_climbs_its_steps_and_becomes_the_champion(live, made, load):
+    mlops.deploy(made("double"), "good", workspace=live)
+    rules = {"errors": "20%", "latency": "off", "shift": "off"}
+    with load("good", rate=100) as traffic:
+        mlops.deploy(
+            made("triple"),
+            "good",
+            steps="20%,60%",
+            every="1s",
+            min_requests=20,
+            rules=rules,
+            workspace=live,
+        )
+        told = eventually(lambda: ended(live, "good"))
+    assert told["status"] == "PROMOTED"
+    assert shares(live, "good") == [("champion", 100, 2)]
+    assert statuses(live, "good") == ["SERVING", "WARM"]
+    assert traffic.answers.failed == []
+    assert [action for action, _, _ in entries(live, "good")] == [
+        "deploy",
+        "deploy",
+        "traffic",
+        "promote",
+    ]
+    assert "errors: 0 of " in entries(live, "good")[-1][2]["reason"]
+
+
+def test_a_canary_s_share_is_as_asked_sticky_by_key_and_told_in_each_answer(live, made, load):
+    mlops.deploy(made("double"), "split", workspace=live)
+    mlops.deploy(made("triple"), "split", canary=10, analysis="off", workspace=live)
+    versions = {one["variant"]: one["version"] for one in traffic(live, "split")}
+    answers = load("split").send(10_000)
+    keyed = load("split", keys=2_000).send(10_000)
+    for one in (*answers, *keyed):
+        assert one["status"] == 200
+        assert one["version"] == versions[one["variant"]].lower()
+        assert one["value"] == (4.5 if one["variant"] == "canary" else 3.0)
+    # five standard deviations: a wrong split is far outside, a right one inside
+    for found, size in ((answers.count(variant="canary"), 10_000),):
+        assert abs(found - size * 0.1) < 5 * math.sqrt(size * 0.09)
+    by_key = defaultdict(set)
+    for one in keyed:
+        by_key[one["key"]].add(one["variant"])
+    assert all(len(variants) == 1 for variants in by_key.values())
+    canaries = sum(variants == {"canary"} for variants in by_key.values())
+    assert abs(canaries - 200) < 5 * math.sqrt(2_000 * 0.09)
+
+
+def test_a_shadow_s_answers_reach_nobody_and_are_kept(live, made, load):
+    mlops.deploy(made("double"), "dark", workspace=live)
+    mlops.deploy(made("triple"), "dark", shadow=True, analysis="off", workspace=live)
+    answers = load("dark").send(500)
+    assert Counter(one["variant"] for one in answers) == {"champion": 500}
+    assert {one["value"] for one in answers} == {3.0}
+    t = tables.predictions.c
+    query = sa.select(t.request_id, t.variant, t.output, t.mirror_of).where(t.endpoint == "dark")
+
+    def mirrored():
+        backlog.settle(live)
+        with live.database.read() as connection:
+            rows = connection.execute(query).all()
+        found = [row for row in rows if row.variant == "shadow"]
+        # shed first under load: most of them, and never one that nobody has asked for
+        return (rows, found) if len(found) > 250 else None
+
+    rows, found = eventually(mirrored)
+    assert {row.output for row in found} == {4.5}
+    primaries = {row.request_id for row in rows if row.variant == "champion"}
+    assert {row.mirror_of for row in found} <= primaries == {one["id"] for one in answers}
+
+
+def test_promotion_and_rollback_lose_no_request(live, made, load):
+    mlops.deploy(made("double"), "lossless", workspace=live)
+    with load("lossless", rate=200) as traffic:
+        mlops.deploy(made("triple"), "lossless", canary=30, analysis="off", workspace=live)
+        mlops.traffic("lossless", promote=True, workspace=live)
+        mlops.rollback("lossless", workspace=live)
+        mlops.deploy(made("triple"), "lossless", canary=50, analysis="off", workspace=live)
+        mlops.traffic("lossless", rollback=True, workspace=live)
+        eventually(lambda: "RETIRED" in statuses(live, "lossless"))
+    assert traffic.answers.failed == []
+    assert {one["variant"] for one in traffic.answers} == {"champion", "canary"}
+    told = {"double": 3.0, "triple": 4.5}
+    names = {
+        one["version"].lower(): told[one["model"]]
+        for one in mlops.endpoints("lossless", workspace=live)[0].revisions
+    }
+    assert all(one["value"] == names[one["version"]] for one in traffic.answers)
