@@ -88,12 +88,13 @@ def _follow(workspace: Workspace, row: Any, following: dict[str, Any]) -> str | 
                 endpoint=row.name,
                 workers=serving.workers,
                 latency_budget=following.get("latency_budget"),
-                log=None,
+                log={},
                 candidacy=None,
                 follow=following["alias"],
                 actor=ACTOR,
                 why={"reason": f"{named} was moved from version {following['version']}"},
                 report=lambda done, total, note: None,
+                env=following.get("env", "shared"),
             ),
         )
     except (*_BUSY, *_AWAY):

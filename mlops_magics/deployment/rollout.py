@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from mlops_magics.deployment import shares
+from mlops_magics.deployment.rules import climb
 from mlops_magics.errors import DeployConflict, DeployError, InvalidArgument
+from mlops_magics.serving.plan import SHADOW
 from mlops_magics.store import ledger, tables
 
 if TYPE_CHECKING:
@@ -126,14 +128,20 @@ def move(
     """
     before = shares.resize(connection, name, variant, percent, generation, now=now)
     for row in running(connection, name):
-        done = list(row.steps[: row.step + (percent in row.steps[row.step + 1 :])])
-        rest = [step for step in row.steps if step > percent] if variant != "shadow" else []
+        done: list[float] = []
+        if variant == SHADOW:
+            steps = [percent]
+        elif row.variant == SHADOW:  # as if it had been deployed as a canary
+            steps = list(climb(percent))
+        else:
+            done = list(row.steps[: row.step + (percent in row.steps[row.step + 1 :])])
+            steps = [*done, percent, *(step for step in row.steps if step > percent)]
         connection.execute(
             sa.update(tables.rollouts)
             .where(tables.rollouts.c.id == row.id)
             .values(
                 variant=variant,
-                steps=[*done, percent, *rest],
+                steps=steps,
                 step=len(done),
                 stepped=now,
                 evidence={},

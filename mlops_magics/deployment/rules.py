@@ -12,7 +12,7 @@ from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.monitoring import spans
 from mlops_magics.serving.plan import SHADOW
 
-__all__ = ["ANALYSES", "LIMITS", "Candidacy", "Rules", "candidacy", "percentage"]
+__all__ = ["ANALYSES", "LIMITS", "Candidacy", "Rules", "candidacy", "climb", "percentage"]
 
 ANALYSES = ("auto", "watch", "off")
 """``auto`` steps up, promotes and rolls back; ``watch`` only rolls back; ``off`` does nothing."""
@@ -184,10 +184,20 @@ def percentage(value: Any, *, whole: bool = False) -> float:
     return percent
 
 
+def climb(first: float) -> tuple[float, ...]:
+    """Return the steps of a canary that begins with a share.
+
+    Examples
+    --------
+    >>> climb(10.0), climb(60.0)
+    ((10.0, 50.0), (60.0,))
+    """
+    return (first, *(step for step in _STEPS if step > first))
+
+
 def _ladder(canary: Any, steps: Any) -> tuple[float, ...]:
     if steps is None:
-        first = percentage(canary)
-        return (first, *(step for step in _STEPS if step > first))
+        return climb(percentage(canary))
     given = steps.split(",") if isinstance(steps, str) else steps
     ladder = tuple(percentage(step) for step in given)
     if not ladder or list(ladder) != sorted(set(ladder)):

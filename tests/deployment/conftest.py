@@ -81,11 +81,11 @@ class Answers(list):
         return [one for one in self if one["status"] != 200]
 
 
-def _request(name, token, key=None, x=1.5):
+def _request(host, name, token, key=None, x=1.5):
     body = json.dumps({"dataframe_split": {"columns": ["x", "n"], "data": [[x, 1]]}}).encode()
     lines = [
         f"POST /endpoints/{name}/invocations HTTP/1.1",
-        "Host: 127.0.0.1",
+        f"Host: {host}",
         f"Authorization: Bearer {token}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
@@ -117,7 +117,7 @@ class Load:
     def __init__(self, workspace, name, *, connections=8, rate=None, keys=None, x=1.5):
         url = urlsplit(server.require(workspace).url)
         self.address = url.hostname, url.port
-        self.request = lambda key: _request(name, workspace.token, key, x)
+        self.request = lambda key: _request(url.netloc, name, workspace.token, key, x)
         self.connections, self.rate, self.keys = connections, rate, keys
         self.answers = Answers()
         self.left = None

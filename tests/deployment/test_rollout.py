@@ -63,7 +63,7 @@ def test_a_candidate_comes_beside_a_champion_and_one_at_a_time(live, made):
     # what was a shadow begins to answer, and more
     mlops.traffic("one", canary="10%", reason="looks well", workspace=live)
     assert shares(live, "one") == [("champion", 90, 1), ("canary", 10, 2)]
-    assert mlops.traffic("one", canary=25, workspace=live).rollout["steps"] == [25]
+    assert mlops.traffic("one", canary=25, workspace=live).rollout["steps"] == [25, 50]
     with pytest.raises(mlops.DeployError, match="no shadow any more"):
         mlops.traffic("one", shadow=50, workspace=live)
     back = mlops.rollback("one", reason="not yet", workspace=live)
