@@ -96,7 +96,8 @@ def _request(host, name, token, key=None, x=1.5):
 
 async def _answer(reader):
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    pairs = (line.split(": ", 1) for line in head[1:] if line)
+    headers = {name.lower(): value for name, value in pairs}
     body = await reader.readexactly(int(headers["content-length"]))
     return {
         "status": int(head[0].split()[1]),
@@ -120,6 +121,7 @@ class Load:
         self.request = lambda key: _request(url.netloc, name, workspace.token, key, x)
         self.connections, self.rate, self.keys = connections, rate, keys
         self.answers = Answers()
+        self.sent = 0
         self.left = None
         self._stop = threading.Event()
 
@@ -139,16 +141,15 @@ class Load:
         self._thread.join()
 
     async def _run(self):
-        await asyncio.gather(*(self._connection(n) for n in range(self.connections)))
+        await asyncio.gather(*(self._connection() for _ in range(self.connections)))
 
-    async def _connection(self, number):
+    async def _connection(self):
         reader = writer = None
-        sent = number
         while not self._stop.is_set() and self.left != 0:
             if self.left is not None:
                 self.left -= 1
-            key = None if self.keys is None else f"customer-{sent % self.keys}"
-            sent += self.connections
+            key = None if self.keys is None else f"customer-{self.sent % self.keys}"
+            self.sent += 1
             began = time.perf_counter()
             try:
                 if writer is None:
