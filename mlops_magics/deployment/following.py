@@ -94,6 +94,7 @@ def _follow(workspace: Workspace, row: Any, following: dict[str, Any]) -> str | 
                 actor=ACTOR,
                 why={"reason": f"{named} was moved from version {following['version']}"},
                 report=lambda done, total, note: None,
+                runtime=order.runtime_of(package, None),
                 env=following.get("env", "shared"),
             ),
         )
