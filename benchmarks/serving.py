@@ -23,7 +23,7 @@ import joblib
 from benchmarks import stages, subjects
 from benchmarks.contest import Contest, Figure, medians, ours, peer
 from benchmarks.load import generator
-from benchmarks.peers import CONSTANT, MLFLOW, PEERS, PROTOTYPE, Peer
+from benchmarks.peers import CONSTANT, MLFLOW, PEERS, PROTOTYPE, VARIANTS, Peer
 from benchmarks.report import spread, table, write
 from benchmarks.subjects import Subject
 
@@ -141,7 +141,8 @@ def enter(
     contest.enter(NATIVE, ours(subject, folder / "native", rows=rows))
     contest.enter(ONNX, ours(subject, folder / "onnx", runtime="onnx", rows=rows))
     package = next((folder / "native").rglob("MLmodel")).parent
-    for kind in kinds:
+    variants = VARIANTS if os.environ.get("MLOPS_BENCH_VARIANTS") else ()
+    for kind in (*kinds, *variants):
         started = peer(kind, subject, pickled, package, folder, rows)
         contest.enter(kind.name, started)
 

@@ -1,8 +1,9 @@
 """The peers: how each is installed, started and asked.
 
 Each runs in an environment of its own, with our versions of what the model needs, so that all load
-the very same pickled pipeline. Each gets its own protocol's natural request and its best setting,
-found by trying: batching on, access log off, one process with the model.
+the very same pickled pipeline. Each gets its own protocol's natural request, batching on, access
+log off, one process with the model. `VARIANTS` are further settings of the same servers, for finding
+out which is a peer's best: ``MLOPS_BENCH_VARIANTS=1`` measures them too.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.subjects import Subject
 
-__all__ = ["CONSTANT", "MLFLOW", "PEERS", "PROTOTYPE", "Peer", "Site"]
+__all__ = ["CONSTANT", "MLFLOW", "PEERS", "PROTOTYPE", "VARIANTS", "Peer", "Site"]
 
 _HERE = Path(__file__).parent
 
@@ -98,10 +99,10 @@ def _predictions(answer: Any) -> list[Any]:
     return list(answer["predictions"])
 
 
-def _mlserver(site: Site) -> list[str]:
+def _mlserver(site: Site, workers: int = 0, wait: float = 0.005) -> list[str]:
     settings = {
         "debug": False,
-        "parallel_workers": 0,
+        "parallel_workers": workers,
         "host": "127.0.0.1",
         "http_port": site.port,
         "grpc_port": site.port + 1,
@@ -112,7 +113,7 @@ def _mlserver(site: Site) -> list[str]:
         "name": "model",
         "implementation": "mlserver_runtime.Pipeline",
         "max_batch_size": 64,
-        "max_batch_time": 0.005,
+        "max_batch_time": wait,
         "parameters": {"uri": str(site.model)},
     }
     (site.folder / "settings.json").write_text(json.dumps(settings))
@@ -199,6 +200,34 @@ PEERS = (
         _predictions,
         variables=lambda site: {"RAY_USAGE_STATS_ENABLED": "0"},
         packages=("ray",),
+    ),
+)
+
+_BY_NAME = {kind.name: kind for kind in PEERS}
+
+VARIANTS = (
+    replace(
+        _BY_NAME["MLServer"],
+        name="MLServer, a worker",
+        command=lambda site: _mlserver(site, workers=1),
+    ),
+    replace(
+        _BY_NAME["MLServer"],
+        name="MLServer, 1 ms",
+        command=lambda site: _mlserver(site, wait=0.001),
+    ),
+    replace(
+        _BY_NAME["LitServe"],
+        name="LitServe, 2 ms",
+        command=lambda site: [*_script("litserve_server.py")(site), "0.002"],
+    ),
+    replace(
+        _BY_NAME["Ray Serve"],
+        name="Ray Serve, for throughput",
+        variables=lambda site: {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        },
     ),
 )
 

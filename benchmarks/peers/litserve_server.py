@@ -1,8 +1,8 @@
-"""LitServe: ``litserve_server.py MODEL PORT``.
+"""LitServe: ``litserve_server.py MODEL PORT [SECONDS]``.
 
 Batching on, with the ZeroMQ queue that its documentation advises for more than 100 requests a
-second. A batch timeout of 0 takes what waits and no more: faster here than any positive one, at one
-client and at many.
+second. A batch waits for so many seconds to fill; 0 takes what waits already, so that a single
+client waits for nothing.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class Model(litserve.LitAPI):
 
 
 if __name__ == "__main__":
+    wait = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
     server = litserve.LitServer(
-        Model(max_batch_size=256, batch_timeout=0), accelerator="cpu", fast_queue=True
+        Model(max_batch_size=256, batch_timeout=wait), accelerator="cpu", fast_queue=True
     )
     server.run(
         host="127.0.0.1",
