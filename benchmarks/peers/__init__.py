@@ -1,9 +1,9 @@
 """The peers: how each is installed, started and asked.
 
 Each runs in an environment of its own, with our versions of what the model needs, so that all load
-the very same pickled pipeline. Each gets its own protocol's natural request, batching on, access
-log off, one process with the model. `VARIANTS` are further settings of the same servers, for finding
-out which is a peer's best: ``MLOPS_BENCH_VARIANTS=1`` measures them too.
+the very same pickled pipeline. Each gets the natural request of its own protocol, batching on,
+access log off, one process with the model. `VARIANTS` are further settings of the same servers, for
+finding out which is the best: ``MLOPS_BENCH_VARIANTS=1`` measures them too.
 """
 
 from __future__ import annotations
