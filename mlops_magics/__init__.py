@@ -37,6 +37,10 @@ if TYPE_CHECKING:
         endpoints,
         undeploy,
     )
+    from mlops_magics.deployment.logs import (
+        Logs,
+        logs,
+    )
     from mlops_magics.deployment.rollback import (
         rollback,
     )
@@ -179,6 +183,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidSetting",
     "LockTimeout",
+    "Logs",
     "MissingExtra",
     "MlopsError",
     "ModelError",
@@ -233,6 +238,7 @@ __all__ = [
     "ingest",
     "init",
     "log",
+    "logs",
     "model_versions",
     "monitor",
     "output",
@@ -274,6 +280,10 @@ _HOMES = {
         "Endpoints",
         "endpoints",
         "undeploy",
+    ),
+    "deployment.logs": (
+        "Logs",
+        "logs",
     ),
     "deployment.rollback": ("rollback",),
     "deployment.status": (

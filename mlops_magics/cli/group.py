@@ -12,6 +12,7 @@ from mlops_magics import __version__
 from mlops_magics.cli import (
     data,
     deployment,
+    logs,
     monitoring,
     packaging,
     pipelines,
@@ -40,6 +41,7 @@ STAGES: dict[str, list[click.Command]] = {
         deployment.traffic,
         deployment.endpoints,
         deployment.undeploy,
+        logs.logs,
     ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
     "Monitoring": [monitoring.feedback, monitoring.monitor],

@@ -24,6 +24,7 @@ from mlops_magics.errors import LockTimeout
 from mlops_magics.serving.census import census
 from mlops_magics.serving.child import CRASHES, Child
 from mlops_magics.serving.folder import ServerFolder, read_json
+from mlops_magics.serving.logs import LogFiles
 from mlops_magics.serving.plan import Plan, PlanFile, PlannedRevision
 from mlops_magics.serving.succession import LOCK
 from mlops_magics.store.processes import Identity
@@ -38,6 +39,7 @@ _LOAD_FAILED = 3
 _GRACE, _KILL_AFTER = 1.0, 20.0
 _LOOK_AT_MEMORY = 0.5
 _SUCCEED_SECONDS = 1.0
+_TRIM_SECONDS = 10.0
 _GATEWAY, _AGENT = "gateway", "agent"
 
 
@@ -83,6 +85,7 @@ class Supervisor:
         self._leaving: list[_Leaving] = []
         self._heir = heir
         self._memory_at = 0.0
+        self._logs, self._trim_at = LogFiles(self.folder.logs), 0.0
         # a batch may take as long as a worker may be silent
         self._leave_within = _KILL_AFTER + workspace.settings.worker_timeout
         self._ending = False
@@ -149,6 +152,9 @@ class Supervisor:
             self._memory_at = now + _LOOK_AT_MEMORY
             for child in self.workers.values():
                 child.hold_to(memory, now)
+        if now >= self._trim_at:
+            self._trim_at = now + _TRIM_SECONDS
+            self._logs.trim({child.name for child in self.workers.values()})
         for one in list(self._leaving):
             if not one.child.running():
                 self._leaving.remove(one)
