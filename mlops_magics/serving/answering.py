@@ -1,7 +1,7 @@
 """Answering: a loaded model gives columns of predictions for batches of screened rows.
 
-In this process, or in processes of its own: ``python -m mlops_magics.serving.answering PACKAGE FD``
-answers batches over a socket that it inherits.
+In this process, or in processes of its own: ``python -m mlops_magics.serving.answering PACKAGE
+RUNTIME FD`` answers batches over a socket that it inherits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from mlops_magics.errors import ModelError
-from mlops_magics.serving import wire
+from mlops_magics.serving import interpreters, wire
 from mlops_magics.serving.validation import Schema
 from mlops_magics.store import packages
 
@@ -75,6 +75,8 @@ class Model:
     ----------
     package : Path
         A verified private copy.
+    runtime : {"native", "onnx"}
+        What computes it.
 
     Raises
     ------
@@ -84,10 +86,10 @@ class Model:
 
     concurrency = 1
 
-    def __init__(self, package: Path) -> None:
+    def __init__(self, package: Path, runtime: str = "native") -> None:
         from mlops_magics.store import predictors
 
-        predictor = predictors.load(package)
+        predictor = predictors.load(package, runtime=runtime)
         self.schema = Schema.from_signature(predictor.manifest.get("signature"))
         self._classes: list[Any] = predictor.manifest.get("classes") or []
         # a runtime that takes Arrow is spared the way through a DataFrame
@@ -189,8 +191,12 @@ class Processes:
         A verified private copy.
     count : int
         Processes.
-    python : str
-        The interpreter; default: this one.
+    runtime : {"native", "onnx"}
+        What computes it.
+    python : str, optional
+        The interpreter of an environment of the model's own.
+    folder : Path, optional
+        Where that interpreter shall find this code.
 
     Raises
     ------
@@ -198,11 +204,21 @@ class Processes:
         The model cannot be loaded.
     """
 
-    def __init__(self, package: Path, count: int, python: str | None = None) -> None:
+    def __init__(
+        self,
+        package: Path,
+        count: int,
+        runtime: str = "native",
+        python: str | None = None,
+        folder: Path | None = None,
+    ) -> None:
         manifest = packages.read_manifest(package)
         self.schema = Schema.from_signature(manifest.get("signature"))
         self.concurrency = count
-        self._children = [_Child(package, python or sys.executable) for _ in range(count)]
+        variables = interpreters.environ(folder) if python and folder is not None else None
+        command = [python or sys.executable, "-m", "mlops_magics.serving.answering"]
+        command += [str(package), runtime]
+        self._children = [_Child(command, variables) for _ in range(count)]
         self._idle: SimpleQueue[_Child] = SimpleQueue()
         try:
             for child in self._children:
@@ -233,14 +249,13 @@ class Processes:
 
 
 class _Child:
-    def __init__(self, package: Path, python: str) -> None:
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str] | None) -> None:
         self.socket, theirs = socket.socketpair()
-        command = [python, "-m", "mlops_magics.serving.answering"]
-        command += [str(package), str(theirs.fileno())]
         with theirs:
             # a session of its own: Ctrl-C is for the one who asked, who then closes the socket
             self.process = subprocess.Popen(
-                command,
+                [*command, str(theirs.fileno())],
+                env=variables,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -302,13 +317,13 @@ def main(arguments: Sequence[str]) -> int:
     """Load the package, tell the columns of its answers, answer until the socket closes."""
     os.umask(0o077)
     sys.dont_write_bytecode = True  # a model's own modules lie in its package, which is verified
-    with socket.socket(fileno=int(arguments[1])) as connection:
+    with socket.socket(fileno=int(arguments[2])) as connection:
 
         def send(status: int, body: Any) -> None:
             connection.sendall(wire.REPLY.pack(status, len(body)) + bytes(body))
 
         try:
-            model = Model(Path(arguments[0]))
+            model = Model(Path(arguments[0]), arguments[1])
         except Exception as exc:  # a model's code can raise anything; the reason goes to the asker
             send(wire.FAILURE, f"the model cannot be loaded: {exc}".encode())
             return 1

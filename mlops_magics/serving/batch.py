@@ -26,6 +26,7 @@ from mlops_magics.serving import conveyor, scorings
 from mlops_magics.serving.answering import Answerer, Model, Processes
 from mlops_magics.serving.assembly import REJECTS, Assembled, Assembly, check_columns
 from mlops_magics.serving.chosen import Chosen, choose
+from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.serving.outputs import Output
 from mlops_magics.serving.scorings import Scoring
 from mlops_magics.serving.screening import Screen
@@ -134,22 +135,23 @@ def score(
     kept = [name.strip() for name in keep.split(",")] if isinstance(keep, str) else keep
     run = _Run(workspace, chosen, source, kept, limit, report)
     if to is None:
-        with closing(_answerer(chosen, workers)) as answerer:
+        with closing(_answerer(workspace, chosen, workers)) as answerer:
             return run.in_memory(answerer, chunk)
     output = Output(to)
     with output.held(workspace):
         run.open(output, restart)
         if run.state["sealed"] is None:
             report(0, source.rows, "loading the model")
-            with closing(_answerer(chosen, workers)) as answerer:
+            with closing(_answerer(workspace, chosen, workers)) as answerer:
                 run.to_output(output, answerer, chunk)
         return run.publish(output)
 
 
-def _answerer(chosen: Chosen, workers: int) -> Answerer:
+def _answerer(workspace: Workspace, chosen: Chosen, workers: int) -> Answerer:
     if workers > 1 or chosen.python is not None:
-        return Processes(chosen.package, workers, chosen.python)
-    return Model(chosen.package)
+        folder = ServerFolder.of(workspace).environments
+        return Processes(chosen.package, workers, chosen.runtime, chosen.python, folder)
+    return Model(chosen.package, chosen.runtime)
 
 
 def _limit(value: str | float | None) -> Callable[[int, int], bool] | None:

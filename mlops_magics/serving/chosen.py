@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from mlops_magics.errors import EndpointNotFound, InvalidArgument, UnknownName
-from mlops_magics.store import models, tables
+from mlops_magics.store import models, packages, tables
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
@@ -27,6 +27,8 @@ class Chosen:
         The version is that of the registry; of a model that is not registered, its id.
     package : Path
         A verified private copy.
+    runtime : {"native", "onnx"}
+        What computes it: what its package, or the endpoint's revision, says.
     python : str or None
         The interpreter of its own environment, if a deployment has made one.
     """
@@ -34,6 +36,7 @@ class Chosen:
     name: str
     version: str
     package: Path
+    runtime: str = "native"
     python: str | None = None
 
     @property
@@ -79,7 +82,8 @@ def choose(workspace: Workspace, model: Any, endpoint: str | None = None) -> Cho
     ref = models.resolve(workspace, uri)
     package = models.fetch(workspace, ref)
     python = _interpreter(workspace, package.name)
-    return Chosen(ref.name, ref.version or ref.model_id, package, python)
+    runtime = str(packages.read_manifest(package).get("runtime", "native"))
+    return Chosen(ref.name, ref.version or ref.model_id, package, runtime, python)
 
 
 def _served(workspace: Workspace, endpoint: str) -> Chosen:
@@ -103,7 +107,9 @@ def _served(workspace: Workspace, endpoint: str) -> Chosen:
     if not package.is_dir():  # another workspace with the same database has deployed it
         uri = f"models:/{row.model}/{version}" if version.isdigit() else f"models:/{version}"
         package = models.fetch(workspace, uri)
-    return Chosen(str(row.model), version, package, _interpreter(workspace, package.name))
+    runtime = row.runtime or packages.read_manifest(package).get("runtime", "native")
+    python = _interpreter(workspace, package.name)
+    return Chosen(str(row.model), version, package, str(runtime), python)
 
 
 def _interpreter(workspace: Workspace, digest: str) -> str | None:

@@ -24,6 +24,7 @@ from mlops_magics.serving.assembly import Assembled, Assembly
 from mlops_magics.serving.chosen import Chosen, choose
 from mlops_magics.serving.deliveries import POSITION, Delivery, open_delivery
 from mlops_magics.serving.feeds import Feed, Taken, open_feed
+from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.serving.scorings import Scoring
 from mlops_magics.serving.screening import Screen
 from mlops_magics.store import tables
@@ -128,7 +129,7 @@ def stream(
         run.begin()
         try:
             report(0, None, "loading the model")
-            with closing(_answerer(chosen)) as answerer:
+            with closing(_answerer(workspace, chosen)) as answerer:
                 run.follow(answerer, chunk, pause, once, patience, stopped, report)
         except BaseException as exc:
             reason = exc.message if isinstance(exc, MlopsError) else repr(exc)
@@ -138,10 +139,11 @@ def stream(
         return run.record()
 
 
-def _answerer(chosen: Chosen) -> Answerer:
+def _answerer(workspace: Workspace, chosen: Chosen) -> Answerer:
     if chosen.python is not None:
-        return Processes(chosen.package, 1, chosen.python)
-    return Model(chosen.package)
+        folder = ServerFolder.of(workspace).environments
+        return Processes(chosen.package, 1, chosen.runtime, chosen.python, folder)
+    return Model(chosen.package, chosen.runtime)
 
 
 def _seconds(text: str) -> float:
