@@ -17,25 +17,51 @@ GOLDEN = 20
 REFERENCE = 50_000
 
 
-def split(data: pd.DataFrame) -> dict[str, Any]:
+UNNAMED = "input"
+"""The column that a single array stands in, where rows are written as a table."""
+
+
+def split(data: Any) -> dict[str, Any]:
     """Return rows in MLflow's ``dataframe_split`` form: columns, and data as JSON values.
+
+    Of arrays, a row's entry is a nested list.
 
     Examples
     --------
     >>> split(pd.DataFrame({"hour": [5], "wind": [float("nan")]}))
     {'columns': ['hour', 'wind'], 'data': [[5, None]]}
+    >>> split(np.array([[1, 2], [3, 4]]))
+    {'columns': ['input'], 'data': [[[1, 2]], [[3, 4]]]}
     """
+    if not isinstance(data, pd.DataFrame):
+        named = data if isinstance(data, dict) else {UNNAMED: data}
+        listed = [plain(array.tolist()) for array in named.values()]
+        return {"columns": list(named), "data": [list(row) for row in zip(*listed, strict=True)]}
     text = data.to_json(orient="split", index=False, date_format="iso", double_precision=15)
     parsed: dict[str, Any] = json.loads(text)
     return {"columns": parsed["columns"], "data": parsed["data"]}
 
 
-def golden_rows(data: pd.DataFrame, rows: int = GOLDEN, seed: int = 0) -> pd.DataFrame:
+def take(data: Any, rows: Any) -> Any:
+    """Return rows by their places, of a DataFrame, an array or arrays by name."""
+    if isinstance(data, pd.DataFrame):
+        return data.iloc[rows].reset_index(drop=True)
+    if isinstance(data, dict):
+        return {name: array[rows] for name, array in data.items()}
+    return data[rows]
+
+
+def count(data: Any) -> int:
+    """Count rows, of a DataFrame, an array or arrays by name."""
+    return len(next(iter(data.values()))) if isinstance(data, dict) else len(data)
+
+
+def golden_rows(data: Any, rows: int = GOLDEN, seed: int = 0) -> Any:
     """Choose rows that exercise a model: nulls, rare categories, extremes, then chance.
 
     Parameters
     ----------
-    data : DataFrame of shape (n_rows, n_features)
+    data : DataFrame of shape (n_rows, n_features), array, or arrays by name
         The training features.
     rows : int
         At most so many.
@@ -43,7 +69,7 @@ def golden_rows(data: pd.DataFrame, rows: int = GOLDEN, seed: int = 0) -> pd.Dat
         Of the random ones.
     """
     chosen: dict[int, None] = {}
-    for name in data.columns:
+    for name in data.columns if isinstance(data, pd.DataFrame) else ():
         column = data[name]
         missing = column.isna().to_numpy()
         if missing.any():
@@ -60,9 +86,9 @@ def golden_rows(data: pd.DataFrame, rows: int = GOLDEN, seed: int = 0) -> pd.Dat
                 chosen[int(rarest.argmax())] = None
     # half of the rows are ordinary ones, however many columns there are
     special = list(chosen)[: rows // 2]
-    order = np.random.default_rng(seed).permutation(len(data))[:rows]
+    order = np.random.default_rng(seed).permutation(count(data))[:rows]
     places = list(dict.fromkeys([*special, *order.tolist()]))[:rows]
-    return data.iloc[sorted(places)].reset_index(drop=True)
+    return take(data, sorted(places))
 
 
 def outputs_of(values: Any) -> list[Any]:
@@ -92,13 +118,13 @@ def same_outputs(first: Any, second: Any) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
-def reference_profile(data: pd.DataFrame, predicted: Any, classes: list[Any] | None) -> Profile:
+def reference_profile(data: Any, predicted: Any, classes: list[Any] | None) -> Profile:
     """Profile training features and the predictions on them, the latter as ``prediction``.
 
     Parameters
     ----------
-    data : DataFrame of shape (n_rows, n_features)
-        The training features, or a sample of them.
+    data : DataFrame of shape (n_rows, n_features), array, or arrays by name
+        The training features, or a sample of them; of arrays only the predictions are profiled.
     predicted : array-like
         The model's output for these rows; of probabilities, the last class's where there are two,
         else the most probable class.
@@ -106,7 +132,7 @@ def reference_profile(data: pd.DataFrame, predicted: Any, classes: list[Any] | N
         Names of the probabilities' columns.
     """
     values = _one_column(predicted, classes)
-    frame = data.copy(deep=False)
+    frame = data.copy(deep=False) if isinstance(data, pd.DataFrame) else pd.DataFrame()
     if values is not None and "prediction" not in frame.columns:
         frame["prediction"] = values
     return Profile.of(frame)

@@ -19,6 +19,7 @@ from typing import Any
 from mlops_magics.errors import InvalidArgument, UnsupportedModel, UntrustedTypes
 from mlops_magics.packaging import source
 from mlops_magics.packaging.environment import distribution_of
+from mlops_magics.packaging.parameters import parameters_of
 from mlops_magics.store import foreign
 
 __all__ = ["FLAVORS", "Flavor", "Written", "flavor_of"]
@@ -36,11 +37,14 @@ class Written:
         What must be installed to load it.
     manifest : mapping
         What our own loader needs: ``class``, ``trusted_types``.
+    params : tuple of dict
+        What requests may set, in MLflow's JSON form.
     """
 
     flavors: Mapping[str, Mapping[str, Any]]
     distributions: tuple[str, ...]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    params: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -214,15 +218,19 @@ def _is_own_object(model: Any) -> bool:
 def _write_function(model: Any, folder: Path, predict_fn: str, trust: Sequence[str]) -> Written:
     if predict_fn != "predict":
         raise InvalidArgument(f"predict_fn = {predict_fn!r}: a function has no methods")
-    return _write_code(folder, *source.source_of_function(model))
+    params = parameters_of(model)
+    return _write_code(folder, *source.source_of_function(model), params)
 
 
 def _write_object(model: Any, folder: Path, predict_fn: str, trust: Sequence[str]) -> Written:
     _callable(model, predict_fn)
-    return _write_code(folder, *source.source_of_object(model, predict_fn))
+    params = parameters_of(model, predict_fn)
+    return _write_code(folder, *source.source_of_object(model, predict_fn, bool(params)), params)
 
 
-def _write_code(folder: Path, text: str, modules: set[str]) -> Written:
+def _write_code(
+    folder: Path, text: str, modules: set[str], params: list[dict[str, Any]]
+) -> Written:
     (folder / "function.py").write_text(text, "utf-8")
     _write_entry(
         folder,
@@ -233,28 +241,31 @@ def _write_code(folder: Path, text: str, modules: set[str]) -> Written:
         "sys.modules[_spec.name] = _module\n"
         "_spec.loader.exec_module(_module)\n"
         f"_predict = _module.{source.ENTRY}",
+        params=bool(params),
     )
     needed = tuple(found for name in sorted(modules) if (found := distribution_of(name)))
     return Written(
         flavors={"python_function": dict(_ENTRY_SECTION)},
         distributions=needed,
         manifest={"trusted_types": []},
+        params=tuple(params),
     )
 
 
+_WITHOUT = "def predict(model_input):\n    return _predict(model_input)\n"
+_WITH_PARAMS = (
+    "def predict(model_input, params=None):\n    return _predict(model_input, **(params or {}))\n"
+)
 _ENTRY_SECTION = {"loader_module": "mlflow.pyfunc.model", "model_code_path": "model_code.py"}
 
 
-def _write_entry(folder: Path, body: str) -> None:
+def _write_entry(folder: Path, body: str, params: bool = False) -> None:
     """Write MLflow's entry to a model given as code; our own loader does not use it."""
     text = (
         '"""Entry of MLflow to this model, written by mlops_magics."""\n\n'
         "from pathlib import Path\n\n"
-        "import pandas as pd\n"
         "from mlflow.models import set_model\n"
-        f"{body}\n\n\n"
-        "def predict(model_input: pd.DataFrame):\n"
-        "    return _predict(model_input)\n\n\n"
+        f"{body}\n\n\n" + (_WITH_PARAMS if params else _WITHOUT) + "\n\n"
         "set_model(predict)\n"
     )
     (folder / "model_code.py").write_text(text, "utf-8")

@@ -15,6 +15,7 @@ import yaml
 
 from mlops_magics.packaging import environment, examples
 from mlops_magics.packaging.flavors import Written
+from mlops_magics.records import plain
 from mlops_magics.store import packages
 
 __all__ = [
@@ -39,14 +40,27 @@ def write_environment(folder: Path, distributions: tuple[str, ...]) -> int:
     return len(lines)
 
 
-def write_examples(folder: Path, golden: pd.DataFrame, outputs: list[Any]) -> None:
+def write_examples(folder: Path, golden: Any, outputs: list[Any]) -> None:
     """Write MLflow's input example, its serving form, and the golden predictions."""
-    example = examples.split(golden.head(5))
+    first = examples.take(golden, range(min(5, examples.count(golden))))
+    if isinstance(golden, pd.DataFrame):
+        example: Any = examples.split(first)
+        serving = {"dataframe_split": example}
+    else:
+        listed = {name: plain(array.tolist()) for name, array in _named(first).items()}
+        example = serving = {"inputs": listed if isinstance(golden, dict) else listed[_ONLY]}
     write_json(folder / "input_example.json", example)
-    write_json(folder / "serving_input_example.json", {"dataframe_split": example})
+    write_json(folder / "serving_input_example.json", serving)
     write_json(
         folder / "mlops" / "golden.json", {"inputs": examples.split(golden), "outputs": outputs}
     )
+
+
+_ONLY = examples.UNNAMED
+
+
+def _named(data: Any) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {_ONLY: data}
 
 
 def write_mlmodel(
@@ -68,6 +82,8 @@ def write_mlmodel(
         "env": {"virtualenv": "python_env.yaml"},
     }
     flavors["python_function"] = {**flavors["python_function"], **shared}
+    tensors = signature["inputs"][0]["type"] == "tensor"
+    params = signature.get("params")
     size = sum((folder / name).stat().st_size for name in packages.files_of(folder))
     content = {
         "artifact_path": location,
@@ -80,14 +96,13 @@ def write_mlmodel(
         "run_id": run_id,
         "saved_input_example_info": {
             "artifact_path": "input_example.json",
-            "pandas_orient": "split",
             "serving_input_path": "serving_input_example.json",
-            "type": "dataframe",
+            **({"type": "ndarray"} if tensors else {"pandas_orient": "split", "type": "dataframe"}),
         },
         "signature": {
             "inputs": json.dumps(signature["inputs"]),
             "outputs": json.dumps(signature["outputs"]),
-            "params": None,
+            "params": json.dumps(params) if params else None,
         },
         "type_hint_from_example": False,
         "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),

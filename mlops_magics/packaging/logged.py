@@ -16,8 +16,6 @@ from mlops_magics.packaging.flavors import Written
 from mlops_magics.store import datasets, evidence, models, predictors
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mlops_magics.store.workspace import Workspace
 
 __all__ = ["Draft", "dataset_of", "log", "run_of"]
@@ -35,14 +33,14 @@ class Draft:
         What the flavour says of it.
     content : dict
         The manifest's part that is known; ``data`` goes to its drivers.
-    golden, outputs : DataFrame, list
+    golden, outputs : DataFrame or arrays, list
         Rows, and the live model's predictions for them.
     """
 
     folder: Path
     written: Written
     content: dict[str, Any]
-    golden: pd.DataFrame
+    golden: Any
     outputs: list[Any]
 
 

@@ -7,10 +7,11 @@ import functools
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlops_magics.errors import (
@@ -34,7 +35,7 @@ def package(
     *,
     name: str | None = None,
     run: str | None = None,
-    data: pd.DataFrame | str | None = None,
+    data: pd.DataFrame | np.ndarray | Mapping[str, np.ndarray] | str | None = None,
     target: str | None = None,
     predict_fn: str = "predict",
     report: Any = None,
@@ -56,8 +57,9 @@ def package(
     run : str, optional
         MLflow's run that trained it: id, its beginning, or name; default: the one that logged it,
         MLflow's active run, or a new one.
-    data : DataFrame of shape (n_rows, n_columns) or str, optional
-        The training rows, or a dataset's reference; default: the dataset of the run.
+    data : DataFrame of shape (n_rows, n_columns), array, arrays by name, or str, optional
+        The training rows, or a dataset's reference; default: the dataset of the run. A model
+        that was trained on an array of shape (n_rows, ...) is packaged with it, and takes arrays.
     target : str, optional
         A column of ``data`` that is no feature.
     predict_fn : str
@@ -161,7 +163,7 @@ def _package(
     predict_fn: str,
     trust: Sequence[str],
     *,
-    data: pd.DataFrame | str | None,
+    data: Any,
     target: str | None,
     report: Any,
     runtime: str,
@@ -190,7 +192,7 @@ def _package(
 def check(
     model: Any,
     *,
-    data: pd.DataFrame | str | None = None,
+    data: Any = None,
     target: str | None = None,
     run: str | None = None,
     workspace: Workspace | None = None,
@@ -209,11 +211,11 @@ def check(
 def training_features(
     workspace: Workspace,
     model: Any,
-    data: pd.DataFrame | str | None,
+    data: Any,
     target: str | None,
     run: str | None = None,
-) -> pd.DataFrame:
-    """Return the columns that the model was trained on, in its order.
+) -> Any:
+    """Return the columns that the model was trained on, in its order, or its arrays.
 
     Raises
     ------
@@ -232,6 +234,8 @@ def training_features(
             )
     if isinstance(data, str):
         data = datasets.read(workspace, data)
+    if isinstance(data, (np.ndarray, Mapping)):
+        return _arrays(data, target)
     if not isinstance(data, pd.DataFrame):
         raise InvalidArgument(f"data is a {type(data).__name__}, not a DataFrame or a dataset")
     if data.empty:
@@ -251,11 +255,27 @@ def training_features(
     return data[list(names)]
 
 
+def _arrays(data: Any, target: str | None) -> Any:
+    if target is not None:
+        raise InvalidArgument(f"target = {target!r}: an array has no columns by name")
+    named = dict(data) if isinstance(data, Mapping) else {"": data}
+    lengths = set()
+    for name, array in named.items():
+        if not isinstance(array, np.ndarray) or array.ndim == 0:
+            raise InvalidArgument(f"data[{name!r}] is no array of rows")
+        lengths.add(len(array))
+    if len(lengths) > 1:
+        raise InvalidArgument("the arrays differ in their numbers of rows")
+    if lengths in (set(), {0}):
+        raise SignatureMissing("the training data have no rows, so the signature is unknown")
+    return named if isinstance(data, Mapping) else data
+
+
 def _describe(
     private: Path,
     written: Written,
     model: Any,
-    features: pd.DataFrame,
+    features: Any,
     predict_fn: str,
     runtime: str,
 ) -> logged.Draft:
@@ -263,40 +283,52 @@ def _describe(
     call = predictors.callable_of(model, predict_fn)
     golden = examples.golden_rows(features)
     sample = features
-    if len(features) > examples.REFERENCE:
-        sample = features.sample(examples.REFERENCE, random_state=0)
+    total = examples.count(features)
+    if total > examples.REFERENCE:
+        chosen = np.random.default_rng(0).choice(total, examples.REFERENCE, replace=False)
+        sample = examples.take(features, chosen)
     try:
         answers = call(golden)
         predicted = call(sample)
     except Exception as exc:  # whatever the user's own model raises
         raise ModelError(
             f"{predict_fn} fails on the training rows: {type(exc).__name__}: {exc}",
-            hint=predictors.cause_of(exc, golden)
+            hint=(predictors.cause_of(exc, golden) if isinstance(golden, pd.DataFrame) else None)
             or "give the columns that it was trained on, and --target for the one to leave out",
         ) from exc
-    predictors.check_count(predict_fn, answers, golden)
+    if isinstance(golden, pd.DataFrame):
+        predictors.check_count(predict_fn, answers, golden)
+    elif np.ndim(answers) == 0 or len(answers) != examples.count(golden):
+        raise ModelError(f"{predict_fn} did not give one answer for each row of the array")
     outputs = examples.outputs_of(answers)
     classes = getattr(model, "classes_", None)
     listed = None if classes is None else list(plain(list(classes)))
     folder.write_examples(private, golden, outputs)
     profile = examples.reference_profile(sample, predicted, listed)
     folder.write_json(private / "mlops" / "reference.json", profile.to_dict())
+    framed, inputs = isinstance(features, pd.DataFrame), signature.input_columns(features)
     content = {
         "task": _task(model, listed),
         "predict_fn": predict_fn,
         "classes": listed,
         "signature": {
-            "inputs": signature.input_columns(features),
+            "inputs": inputs,
             "outputs": signature.output_columns(answers),
+            **({"params": list(written.params)} if written.params else {}),
         },
-        "categories": signature.categories_of(features),
+        "categories": signature.categories_of(features) if framed else {},
         "data": {
-            "rows": len(features),
-            "columns": features.shape[1],
-            "reference_rows": len(sample),
+            "rows": total,
+            "columns": features.shape[1] if framed else len(inputs),
+            "reference_rows": examples.count(sample),
         },
     }
     content["runtime"] = "native"
+    if runtime == "onnx" and not framed:
+        raise InvalidArgument(
+            "a model of arrays has no ONNX form here",
+            hint="train and package it with a DataFrame, or leave --runtime onnx out",
+        )
     if runtime == "onnx":
         rows = sample if sample is features else pd.concat([sample, golden])
         outcome = onnx.write(private, model, rows, predict_fn, content)

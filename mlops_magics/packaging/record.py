@@ -119,7 +119,7 @@ class Package(Record):
             None: Badge("no gates", "neutral") if self.tested else Badge("not tested", "warn"),
         }
         rows = [
-            [one["name"], one["type"], "required" if one["required"] else "optional"]
+            [one.get("name", "array"), _type(one), "required" if one["required"] else "optional"]
             for one in self.inputs
         ]
         register = f"mlops register {self.uri} --name {self.name}"
@@ -180,6 +180,11 @@ class Package(Record):
         found = (self.onnx or {}).get("differences") or []
         rows = [[one["row"], str(one["native"]), str(one["onnx"])] for one in found]
         return [Grid(["row", "native", "ONNX"], rows, "answers that differ", 5)] if rows else []
+
+
+def _type(spec: Mapping[str, Any]) -> str:
+    tensor = spec.get("tensor-spec")
+    return f"{tensor['dtype']} {tensor['shape']}" if tensor else str(spec["type"])
 
 
 def existing(workspace: Workspace, ref: models.ModelRef, report: Any) -> Package:

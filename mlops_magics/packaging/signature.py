@@ -17,25 +17,31 @@ from mlops_magics.errors import DataError
 __all__ = ["categories_of", "column_type", "input_columns", "output_columns"]
 
 
-def input_columns(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Describe a training frame's columns.
+def input_columns(data: Any) -> list[dict[str, Any]]:
+    """Describe a training frame's columns, or the arrays that a model was trained on.
 
     Parameters
     ----------
-    data : DataFrame of shape (n_rows, n_features)
+    data : DataFrame of shape (n_rows, n_features), array of shape (n_rows, ...), or arrays by name
         All rows that the model was trained on: one null makes a column optional.
 
     Raises
     ------
     DataError
-        A column's type has no counterpart in MLflow's signatures.
+        A column's or array's type has no counterpart in MLflow's signatures.
 
     Examples
     --------
     >>> frame = pd.DataFrame({"hour": [5, 6], "wind": [3.2, None]})
     >>> [(c["name"], c["type"], c["required"]) for c in input_columns(frame)]
     [('hour', 'long', True), ('wind', 'double', False)]
+    >>> input_columns(np.zeros((5, 3)))[0]["tensor-spec"]
+    {'dtype': 'float64', 'shape': [-1, 3]}
     """
+    if isinstance(data, np.ndarray):
+        return [_tensor(data)]
+    if isinstance(data, dict):
+        return [{**_tensor(array), "name": name} for name, array in data.items()]
     described = []
     for name in data.columns:
         if not isinstance(name, str):
@@ -50,6 +56,26 @@ def input_columns(data: pd.DataFrame) -> list[dict[str, Any]]:
             {"type": column_type(column), "name": name, "required": not column.isna().any()}
         )
     return described
+
+
+def _tensor(array: np.ndarray) -> dict[str, Any]:
+    kind = array.dtype.kind
+    if kind in "OUS":
+        values = array.reshape(-1).tolist()
+        if not all(isinstance(value, str) for value in values):
+            raise DataError(
+                f"an array of {array.dtype} holds other values than texts, which no signature "
+                "can state",
+                hint="give a DataFrame, or an array of numbers",
+            )
+    elif kind not in "biuf" or array.dtype.itemsize > 8:
+        raise DataError(f"an array of {array.dtype} has no counterpart in MLflow's signatures")
+    spec = {
+        "dtype": "object" if kind in "OUS" else array.dtype.name,
+        "shape": [-1, *array.shape[1:]],
+    }
+    required = not (kind == "f" and np.isnan(array).any())
+    return {"type": "tensor", "tensor-spec": spec, "required": required}
 
 
 def column_type(column: pd.Series) -> str:

@@ -79,8 +79,12 @@ def source_of_function(function: Callable[..., Any]) -> tuple[str, set[str]]:
     return source.text(f"{ENTRY} = {function.__name__}"), source.modules
 
 
-def source_of_object(model: Any, predict_fn: str) -> tuple[str, set[str]]:
+def source_of_object(
+    model: Any, predict_fn: str, takes_params: bool = False
+) -> tuple[str, set[str]]:
     """Return a module that makes an object again from its class and its literal attributes.
+
+    Its entry passes parameters on where the method has some.
 
     Raises
     ------
@@ -99,14 +103,15 @@ def source_of_object(model: Any, predict_fn: str) -> tuple[str, set[str]]:
     source = Source()
     _add_definition(source, kind.__name__, kind, [kind.__name__])
     takes_context = "context" in inspect.signature(getattr(model, predict_fn)).parameters
-    call = f"_model.{predict_fn}(None, data)" if takes_context else f"_model.{predict_fn}(data)"
+    params = ", **params" if takes_params else ""
+    call = f"_model.{predict_fn}({'None, ' if takes_context else ''}data{params})"
     ending = "\n".join(
         [
             f"_model = object.__new__({kind.__name__})",
             f"vars(_model).update({state!r})",
             "",
             "",
-            f"def {ENTRY}(data):",
+            f"def {ENTRY}(data{params}):",
             f"    return {call}",
         ]
     )

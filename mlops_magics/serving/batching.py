@@ -35,12 +35,19 @@ class Failure(Exception):
 
 
 class Item:
-    """A request's rows on their way through a batch."""
+    """A request's rows on their way through a batch.
 
-    __slots__ = ("alone", "attempts", "outputs", "rows", "since")
+    Attributes
+    ----------
+    params : bytes
+        The request's parameters as JSON; only requests with the same share a batch.
+    """
 
-    def __init__(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    __slots__ = ("alone", "attempts", "outputs", "params", "rows", "since")
+
+    def __init__(self, rows: Sequence[tuple[Any, ...]], params: bytes = b"") -> None:
         self.rows = rows
+        self.params = params
         self.since = 0.0
         self.outputs: list[Any] | Failure | None = None
         self.attempts = 0
@@ -69,7 +76,7 @@ class WorkerLink(asyncio.Protocol):
         # uvloop's transports derive from none of asyncio's classes
         self._transport = cast("asyncio.Transport", transport)
         head = self.batcher.schema.serialize().to_pybytes()
-        self._transport.write(wire.FRAME.pack(len(head)) + head)
+        self._transport.write(wire.FRAME.pack(len(head), 0) + head)
         self.batcher.joined(self)
 
     def send(self, items: list[Item]) -> None:
@@ -79,7 +86,7 @@ class WorkerLink(asyncio.Protocol):
         self.sent = time.perf_counter()
         self.queued = self.sent - items[0].since
         rows = items[0].rows if len(items) == 1 else [row for item in items for row in item.rows]
-        self._transport.write(wire.pack(self.batcher.schema, rows))
+        self._transport.write(wire.pack(self.batcher.schema, rows, items[0].params))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -239,7 +246,7 @@ class Batcher:
             rows = len(items[0].rows)
             while not items[0].alone and self.queue and not self.queue[0].alone:
                 rows += len(self.queue[0].rows)
-                if rows > self._max_rows:
+                if rows > self._max_rows or self.queue[0].params != items[0].params:
                     break
                 items.append(self.queue.popleft())
             link = self._idle.popleft()

@@ -118,9 +118,10 @@ def _predictions(outputs: list[Any]) -> bytes:
 
 def read_invocation(body: bytes, schema: Schema, arm: Arm | None, exchange: Exchange) -> Call:
     """Read MLflow's scoring protocol, JSON or CSV."""
-    kind = exchange.content_type(JSON, CSV)
-    decode = protocol.decode_csv if kind == CSV else protocol.decode_invocation
-    return Call(decode(body, schema), _predictions)
+    if exchange.content_type(JSON, CSV) == CSV:
+        return Call(protocol.decode_csv(body, schema), _predictions, schema.params.default)
+    rows, params = protocol.decode_invocation(body, schema)
+    return Call(rows, _predictions, params)
 
 
 def read_open_inference(body: bytes, schema: Schema, arm: Arm | None, exchange: Exchange) -> Call:

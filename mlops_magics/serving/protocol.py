@@ -1,24 +1,21 @@
-"""Protocols: MLflow's scoring protocol, CSV, and the Open Inference Protocol v2.
+"""MLflow's scoring protocol: JSON in its four forms, parameters, and CSV.
 
-Sources: https://mlflow.org/docs/latest/ml/deployment/ (request and response of ``/invocations``);
-https://github.com/kserve/open-inference-protocol (REST, version 2).
+Source: https://mlflow.org/docs/latest/ml/deployment/ (request and response of ``/invocations``).
 """
 
 from __future__ import annotations
 
 import csv
-import datetime
 import io
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from mlops_magics.serving.validation import Column, Invalid, Schema
 
-__all__ = ["InferRequest", "decode_csv", "decode_infer", "decode_invocation", "infer_answer"]
+__all__ = ["decode_csv", "decode_invocation", "refuse_duplicates", "spoken"]
 
 Rows = list[tuple[Any, ...]]
 
@@ -28,7 +25,7 @@ class _Invocation(msgspec.Struct, forbid_unknown_fields=True):
     dataframe_records: msgspec.Raw = msgspec.Raw()
     instances: msgspec.Raw = msgspec.Raw()
     inputs: msgspec.Raw = msgspec.Raw()
-    params: dict[str, Any] | None = None
+    params: msgspec.Raw = msgspec.Raw()
 
 
 class _Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,40 +34,13 @@ class _Split(msgspec.Struct, forbid_unknown_fields=True):
     index: msgspec.Raw = msgspec.Raw()
 
 
-class InferInput(msgspec.Struct):
-    """One input tensor: here, a column."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: msgspec.Raw
-    parameters: dict[str, Any] | None = None
-
-
-class InferOutput(msgspec.Struct):
-    """An output that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class InferRequest(msgspec.Struct):
-    """The body of ``/v2/models/NAME/infer``."""
-
-    inputs: list[InferInput]
-    id: str | None = None
-    outputs: list[InferOutput] | None = None
-    parameters: dict[str, Any] | None = None
-
-
 _invocation = msgspec.json.Decoder(_Invocation)
 _split = msgspec.json.Decoder(_Split)
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_infer = msgspec.json.Decoder(InferRequest)
 
 
-def decode_invocation(body: bytes, schema: Schema) -> Rows:
-    """Decode and validate the body of ``/invocations``.
+def decode_invocation(body: bytes, schema: Schema) -> tuple[Rows, bytes]:
+    """Decode and validate the body of ``/invocations``: its rows, and its parameters as JSON.
 
     Raises
     ------
@@ -82,7 +52,7 @@ def decode_invocation(body: bytes, schema: Schema) -> Rows:
     >>> from mlops_magics.serving.validation import Column, Schema
     >>> schema = Schema([Column("x", "long")])
     >>> decode_invocation(b'{"dataframe_records": [{"x": 9007199254740993}]}', schema)
-    [(9007199254740993,)]
+    ([(9007199254740993,)], b'')
     """
     try:
         request = _invocation.decode(body)
@@ -95,8 +65,9 @@ def decode_invocation(body: bytes, schema: Schema) -> Rows:
             raise Invalid(
                 "give exactly one of dataframe_split, dataframe_records, instances, inputs"
             )
-        if request.params:
-            raise Invalid(f"the model takes no parameter {next(iter(request.params))!r}")
+        params, extra = schema.params.default, 0
+        if bytes(request.params):
+            params, extra = _params(bytes(request.params), schema)
         name, raw = given[0]
         if name == "dataframe_split":
             split = _split.decode(raw)
@@ -110,15 +81,29 @@ def decode_invocation(body: bytes, schema: Schema) -> Rows:
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply") from exc
     except msgspec.DecodeError as exc:
-        raise Invalid(_spoken(exc)) from exc
+        raise Invalid(spoken(exc)) from exc
     # as many colons as keys: no key can be there twice, and the slow look is not needed
-    if body.count(b":") != keys:
+    if body.count(b":") != keys + extra:
         refuse_duplicates(body)
-    return rows
+    return rows, params
+
+
+def _params(raw: bytes, schema: Schema) -> tuple[bytes, int]:
+    """Validate ``params``; tell also how many keys there were."""
+    if raw == b"null":
+        return schema.params.default, 1
+    try:
+        given = _columns.decode(raw)
+    except msgspec.DecodeError as exc:
+        raise Invalid("params is no object of names and values") from exc
+    return schema.params.encode(given), 1 + len(given)
 
 
 def _free_form(raw: bytes, schema: Schema) -> tuple[Rows, int]:
-    """Decode ``inputs`` or ``instances``: records, rows in the signature's order, or columns."""
+    """Decode ``inputs`` or ``instances``: records, rows in the signature's order, or columns.
+
+    Of a single tensor, the array itself may be given.
+    """
     text = raw.lstrip()
     if text.startswith(b"{"):
         columns = _columns.decode(text)
@@ -128,6 +113,8 @@ def _free_form(raw: bytes, schema: Schema) -> tuple[Rows, int]:
     if text[1:].lstrip().startswith(b"{"):
         rows, keys = schema.records(text)
         return rows, keys + 1
+    if schema.tensors and len(schema.columns) == 1:
+        return [(entry,) for entry in schema.column(schema.names[0], text)], 1
     return schema.split(schema.names, text), 1
 
 
@@ -201,136 +188,8 @@ def _parse(text: str, column: Column, row: int) -> Any:
     return text
 
 
-_RANGES: dict[str, tuple[int, int]] = {
-    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
-}
-_FLOATS = {"FP16", "FP32", "FP64"}
-_ACCEPTED: dict[str, set[str]] = {
-    "boolean": {"BOOL"},
-    "integer": set(_RANGES),
-    "long": set(_RANGES),
-    "float": _FLOATS | set(_RANGES),
-    "double": _FLOATS | set(_RANGES),
-    "string": {"BYTES"},
-    "binary": {"BYTES"},
-    "datetime": {"BYTES"},
-}
-DATATYPES = {
-    "boolean": "BOOL",
-    "integer": "INT32",
-    "long": "INT64",
-    "float": "FP32",
-    "double": "FP64",
-    "string": "BYTES",
-    "binary": "BYTES",
-    "datetime": "BYTES",
-}
-"""The Open Inference Protocol's names of MLflow's column types."""
-
-
-def decode_infer(body: bytes, schema: Schema) -> tuple[Rows, InferRequest]:
-    """Decode and validate an inference request whose inputs are the model's columns.
-
-    Raises
-    ------
-    Invalid
-        With a message for the client that names the input.
-    """
-    try:
-        request = _infer.decode(body)
-        for output in request.outputs or ():
-            if output.name != OUTPUT:
-                raise Invalid(f"unknown output {output.name!r}; the model has {OUTPUT!r}")
-        if not request.inputs:
-            raise Invalid("inputs is empty")
-        schema.check_names([entry.name for entry in request.inputs])
-        columns = {entry.name: _tensor(entry, schema) for entry in request.inputs}
-        rows = schema.rows(columns)
-    except RecursionError as exc:
-        raise Invalid("the body is nested too deeply") from exc
-    except msgspec.DecodeError as exc:
-        raise Invalid(_spoken(exc)) from exc
-    keys = 1 + (request.id is not None) + 4 * len(request.inputs)
-    if body.count(b":") != keys:
-        refuse_duplicates(body)
-    return rows, request
-
-
-OUTPUT = "prediction"
-
-
-def _tensor(entry: InferInput, schema: Schema) -> list[Any]:
-    """Decode one column, and hold it to the shape and datatype that the request declares."""
-    name, kind = entry.name, schema.by_name[entry.name].kind
-    if entry.datatype not in _ACCEPTED[kind]:
-        raise Invalid(
-            f"input {name!r}: datatype {entry.datatype[:20]!r} does not fit, "
-            f"the model takes {DATATYPES[kind]}"
-        )
-    if not 1 <= len(entry.shape) <= 2 or (len(entry.shape) == 2 and entry.shape[1] != 1):
-        raise Invalid(f"input {name!r}: shape {entry.shape[:4]} is neither [n] nor [n, 1]")
-    data = bytes(entry.data)
-    if len(entry.shape) == 2 and data[1:].lstrip().startswith(b"["):
-        one = Schema([schema.by_name[name]])
-        values = [row[0] for row in one.split([name], data)]
-    else:
-        values = schema.column(name, data)
-    if entry.shape[0] != len(values):
-        raise Invalid(f"input {name!r}: shape {entry.shape} for {len(values)} values")
-    if entry.datatype in _RANGES:
-        low, high = _RANGES[entry.datatype]
-        for index, value in enumerate(values):
-            if value is not None and (value != int(value) or not low <= value <= high):
-                raise Invalid(f"input {name!r}: {value} at {index} is no {entry.datatype}")
-    return values
-
-
-def infer_answer(
-    request: InferRequest, name: str, version: str, outputs: Sequence[Any], request_id: str
-) -> bytes:
-    """Encode predictions as an inference response: one tensor, or one for each named output."""
-    if outputs and isinstance(outputs[0], dict):
-        tensors = [_output(key, [row[key] for row in outputs]) for key in outputs[0]]
-    else:
-        tensors = [_output(OUTPUT, list(outputs))]
-    return msgspec.json.encode(
-        {
-            "model_name": name,
-            "model_version": version,
-            "id": request.id or request_id,
-            "outputs": tensors,
-        }
-    )
-
-
-def _output(name: str, values: list[Any]) -> dict[str, Any]:
-    shape = [len(values)]
-    if values and isinstance(values[0], (list, tuple)):
-        shape.append(len(values[0]))
-        values = [value for row in values for value in row]
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(value, bool) for value in known):
-        datatype = "BOOL"
-    elif known and all(isinstance(value, int) for value in known):
-        datatype = "INT64"
-    elif all(isinstance(value, (int, float)) for value in known):
-        datatype = "FP64"
-    else:
-        datatype = "BYTES"
-        values = [
-            value if value is None or isinstance(value, str) else _text(value) for value in values
-        ]
-    return {"name": name, "shape": shape, "datatype": datatype, "data": values}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    return msgspec.json.encode(value).decode()
-
-
-def _spoken(exc: msgspec.DecodeError) -> str:
+def spoken(exc: msgspec.DecodeError) -> str:
+    """Turn msgspec's message into one for the client."""
     if isinstance(exc, msgspec.ValidationError):
         message, _, path = str(exc).partition(" - at `$")
         where = path.rstrip("`").lstrip(".")

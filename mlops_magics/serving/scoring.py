@@ -49,10 +49,13 @@ class Call(NamedTuple):
     encode : callable
         From outputs, one a row, to the answer's body; a protocol whose answers are no JSON gives
         the content type and further headers too.
+    params : bytes
+        The model's parameters as JSON.
     """
 
     rows: Sequence[tuple[Any, ...]]
     encode: Callable[[list[Any]], bytes | tuple[bytes, bytes, Headers]]
+    params: bytes = b""
 
 
 Reply = Callable[[Answer], None]
@@ -79,7 +82,7 @@ class Job(Item):
         endpoint: Endpoint | None = None,
         arm: Arm | None = None,
     ) -> None:
-        super().__init__(call.rows)
+        super().__init__(call.rows, call.params)
         self.exchange = exchange
         self.call = call
         self.reply = reply

@@ -7,46 +7,24 @@ column's range. Decoders are compiled once for each order of columns and kept in
 
 from __future__ import annotations
 
-import datetime
 import json
 import operator
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from mlops_magics.errors import SignatureMissing, UnsupportedModel
+from mlops_magics.serving.columns import SPOKEN, Column, Invalid, check_wide
+from mlops_magics.serving.params import Params
 
 __all__ = ["Column", "Invalid", "Schema"]
 
 Row = tuple[Any, ...]
 
-_INT32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-_INT64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_TYPES: dict[str, Any] = {
-    "boolean": bool,
-    "integer": _INT32,
-    "long": _INT64,
-    "float": float,
-    "double": float,
-    "string": str,
-    "binary": bytes,
-    "datetime": datetime.datetime,
-}
-_SPOKEN = {
-    "boolean": "true or false",
-    "integer": "a 32-bit integer",
-    "long": "a 64-bit integer",
-    "float": "a number",
-    "double": "a number",
-    "string": "text",
-    "binary": "base64 text",
-    "datetime": "a date and time (RFC 3339)",
-}
 _JSON_WORDS = {
     "int": "an integer",
     "float": "a number with a fraction",
@@ -59,32 +37,18 @@ _JSON_WORDS = {
 _CACHED_ORDERS = 64
 
 
-class Invalid(ValueError):
-    """A request that does not fit the signature; the message is for the client."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One input column of a signature."""
-
-    name: str
-    kind: str
-    required: bool = True
-
-    @property
-    def type(self) -> Any:
-        """The msgspec type."""
-        kind = _TYPES[self.kind]
-        return kind if self.required else kind | None
-
-
 class Schema:
     """The input columns of a model, and the decoders made from them.
 
     Parameters
     ----------
     columns : sequence of Column
-        In the model's order; decoded rows are tuples in this order.
+        In the model's order; decoded rows are tuples in this order. Of tensors a row's entry is
+        a nested list.
+    params : Params, optional
+        What requests may say beside their rows.
+    unnamed : bool
+        Whether the only input is a tensor without a name.
 
     Examples
     --------
@@ -98,14 +62,21 @@ class Schema:
     row 0, column 'hour': expected a 32-bit integer, got text
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(
+        self, columns: Sequence[Column], params: Params | None = None, *, unnamed: bool = False
+    ) -> None:
         self.columns = tuple(columns)
+        self.params = params or Params()
+        self.unnamed = unnamed
+        self.tensors = any(column.shape is not None for column in columns)
+        self._wide = [place for place, one in enumerate(columns) if one.kind == "uint64"]
         self.names = tuple(column.name for column in columns)
         self.by_name = {column.name: column for column in columns}
         self._orders: OrderedDict[tuple[str, ...], Callable[[Any], list[Row]]] = OrderedDict()
         self._lists = {column.name: _decoder(column.type) for column in self.columns}
+        self._flat: dict[tuple[str, bool], Any] = {}
         self._records = _decoder(self._record_type())
-        self._optional = not all(column.required for column in self.columns)
+        self._optional = any(column.may_be_absent for column in self.columns)
 
     @classmethod
     def from_signature(cls, signature: Mapping[str, Any] | None) -> Schema:
@@ -116,24 +87,18 @@ class Schema:
         SignatureMissing
             There is none.
         UnsupportedModel
-            It has tensors or nested types, which cannot be served as rows.
+            An input or a parameter is of a nested type, or tensors and columns are mixed.
         """
         inputs = (signature or {}).get("inputs")
         if isinstance(inputs, str):
             inputs = json.loads(inputs)
         if not inputs:
             raise SignatureMissing("the package has no signature, so requests cannot be checked")
-        columns = []
-        for spec in inputs:
-            kind, name = spec.get("type"), spec.get("name")
-            if name is None or kind not in _TYPES:
-                raise UnsupportedModel(
-                    f"input {name!r} is of type {kind!r}; "
-                    "only named columns of plain types are served",
-                    hint="train and package the model on a DataFrame",
-                )
-            columns.append(Column(str(name), str(kind), bool(spec.get("required", True))))
-        return cls(columns)
+        columns = [Column.from_spec(spec, len(inputs) == 1) for spec in inputs]
+        if len({column.shape is None for column in columns}) > 1:
+            raise UnsupportedModel("a signature of both columns and tensors cannot be served")
+        unnamed = columns[0].shape is not None and inputs[0].get("name") is None
+        return cls(columns, Params.from_signature(signature), unnamed=unnamed)
 
     def split(self, names: Sequence[str], data: bytes | msgspec.Raw) -> list[Row]:
         """Decode an array of rows whose columns stand in the order of ``names``."""
@@ -159,6 +124,8 @@ class Schema:
                 if absent:
                     keys -= absent
                     rows[index] = tuple(None if value is UNSET else value for value in row)
+        if self._wide:
+            self._check_wide(rows)
         return rows, keys
 
     def column(self, name: str, data: bytes | msgspec.Raw) -> list[Any]:
@@ -167,6 +134,29 @@ class Schema:
             values: list[Any] = self._lists[name].decode(data)
         except msgspec.DecodeError as exc:
             raise Invalid(self._explain(exc, None, name)) from exc
+        check_wide(self.by_name[name].kind, values)
+        return values
+
+    def _check_wide(self, rows: Sequence[Row]) -> None:
+        for place in self._wide:
+            check_wide(self.columns[place].kind, [row[place] for row in rows])
+
+    def values(self, name: str, data: bytes) -> list[Any]:
+        """Decode one column's values that stand one after the other, or row by row."""
+        column = self.by_name[name]
+        by_row = data[1:].lstrip().startswith(b"[")
+        decoder = self._flat.get((name, by_row))
+        if decoder is None:
+            shape = (column.shape or (1,)) if by_row else None
+            decoder = _decoder(column.shaped(shape))
+            self._flat[name, by_row] = decoder
+        try:
+            values: list[Any] = decoder.decode(data)
+        except msgspec.DecodeError as exc:
+            raise Invalid(self._explain(exc, None, name)) from exc
+        for _ in (column.shape or (1,)) if by_row else ():
+            values = [value for row in values for value in row]
+        check_wide(column.kind, values)
         return values
 
     def rows(self, columns: Mapping[str, Sequence[Any]]) -> list[Row]:
@@ -189,7 +179,7 @@ class Schema:
             if name not in self.by_name:
                 raise Invalid(f"unknown column {name!r}; the model takes {self._known()}")
             seen.add(name)
-        missing = [c.name for c in self.columns if c.required and c.name not in seen]
+        missing = [c.name for c in self.columns if c.name not in seen and not c.may_be_absent]
         if missing:
             noun = "column" if len(missing) == 1 else "columns"
             raise Invalid(f"missing {noun} {', '.join(map(repr, missing))}")
@@ -208,7 +198,11 @@ class Schema:
                 rows: list[Row] = decoder.decode(data)
             except msgspec.DecodeError as exc:
                 raise Invalid(self._explain(exc, order)) from exc
-            return rows if arrange is None else [arrange(row) for row in rows]
+            if arrange is not None:
+                rows = [arrange(row) for row in rows]
+            if self._wide:
+                self._check_wide(rows)
+            return rows
 
         return decode
 
@@ -224,7 +218,7 @@ class Schema:
     def _record_type(self) -> Any:
         fields: list[tuple[str, Any, Any]] = []
         for index, column in enumerate(self.columns):
-            if column.required:
+            if not column.may_be_absent:
                 fields.append((f"f{index}", column.type, msgspec.NODEFAULT))
             else:
                 fields.append((f"f{index}", column.type | UnsetType, UNSET))
@@ -251,12 +245,16 @@ class Schema:
         rest = path[row.end() :]
         if name is None and order is not None:
             if rest.startswith("["):
-                name = order[int(rest[1:].split("]")[0])]
+                place, _, rest = rest[1:].partition("]")
+                name = order[int(place)]
             elif rest.startswith("."):
-                name = rest[1:]
+                # a name may have any character, so it is looked for, not parsed
+                name = max((n for n in order if rest.startswith(f".{n}")), key=len, default=None)
+                rest = rest[1 + len(name or "") :]
         if name is None:
             return f"row {row[1]}: {self._explain_row(message)}"
-        return f"row {row[1]}, column {name!r}: {self._explain_value(message, name)}"
+        where = f"row {row[1]}, column {name!r}"
+        return f"{where}{f' at {rest}' if rest else ''}: {self._explain_value(message, name)}"
 
     def _explain_row(self, message: str) -> str:
         if found := re.match(r"Object missing required field `(.*)`$", message, re.S):
@@ -271,10 +269,14 @@ class Schema:
         column = self.by_name.get(name)
         if column is None:
             return message
-        spoken = _SPOKEN[column.kind]
-        if found := re.match(r"Expected `.*`, got `(\w+)`", message):
-            return f"expected {spoken}, got {_JSON_WORDS.get(found[1], found[1])}"
-        if "out of range" in message or re.match(r"Expected `int` [<>]=", message):
+        spoken = SPOKEN[column.kind]
+        if found := re.match(r"Expected `array` of length [<>]= (\d+)", message):
+            shape = list(column.shape or ())
+            return f"expected {found[1]} entries here; a row has the shape {shape}"
+        if found := re.match(r"Expected `(.*)`, got `(\w+)`", message):
+            spoken = "an array" if found[1] == "array" else spoken
+            return f"expected {spoken}, got {_JSON_WORDS.get(found[2], found[2])}"
+        if "out of range" in message or re.match(r"Expected `\w+( \| null)?` [<>]=", message):
             return f"out of the range of {spoken}"
         return f"expected {spoken}"
 

@@ -1,7 +1,8 @@
 """The wire between gateway and worker: Arrow record batches in length-prefixed frames.
 
-A conversation begins with the schema; each request is one record batch, each answer one byte of
-status and an Arrow stream (the outputs) or a message. Nothing that could run code is exchanged.
+A conversation begins with the schema; each request is one record batch and the parameters as
+JSON, each answer one byte of status and an Arrow stream (the outputs) or a message. Nothing that
+could run code is exchanged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ __all__ = [
     "pack_outputs",
 ]
 
-FRAME = struct.Struct("!I")
-"""Head of a frame to the worker: the length of what follows."""
+FRAME = struct.Struct("!II")
+"""Head of a frame to the worker: the lengths of the batch and of the parameters that follow."""
 REPLY = struct.Struct("!BI")
 """Head of a frame from the worker: status and length."""
 ANSWER, FAILURE = 0, 1
@@ -43,28 +44,51 @@ _ARROW = {
     "string": pa.string(),
     "binary": pa.binary(),
     "datetime": pa.timestamp("us"),
+    "bool": pa.bool_(),
+    **{f"int{bits}": getattr(pa, f"int{bits}")() for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": getattr(pa, f"uint{bits}")() for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": getattr(pa, f"float{bits}")() for bits in (16, 32, 64)},
+    "object": pa.string(),
 }
+_FORM = b"form"
 _ARRAY = "prediction"
 
 
 def arrow_schema(schema: Schema) -> Any:
-    """Return the Arrow schema of a model's inputs."""
-    return pa.schema([pa.field(column.name, _ARROW[column.kind]) for column in schema.columns])
+    """Return the Arrow schema of a model's inputs; its metadata say how the model takes them."""
+    fields = []
+    for column in schema.columns:
+        kind = _ARROW[column.kind]
+        for length in reversed(column.shape or ()):
+            kind = pa.list_(kind, length)
+        fields.append(pa.field(column.name, kind))
+    form = None
+    if schema.tensors:
+        form = {_FORM: b"array" if schema.unnamed else b"arrays"}
+    return pa.schema(fields, metadata=form)
 
 
-def pack(schema: Any, rows: Sequence[tuple[Any, ...]]) -> bytes:
-    """Encode rows as one framed record batch."""
+def pack(schema: Any, rows: Sequence[tuple[Any, ...]], params: bytes = b"") -> bytes:
+    """Encode rows as one framed record batch, and after it the parameters' JSON."""
     columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
     arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
     body = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize()
-    return FRAME.pack(body.size) + bytes(body)
+    return FRAME.pack(body.size, len(params)) + bytes(body) + params
 
 
 def frame(batch: Any) -> Any:
-    """Return a record batch as a DataFrame with the dtypes pandas itself would have read."""
+    """Return a record batch as the model takes it.
+
+    A DataFrame with the dtypes pandas itself would have read; of tensors an array, or arrays by
+    name.
+    """
     import numpy as np
     import pandas as pd
 
+    form = (batch.schema.metadata or {}).get(_FORM)
+    if form is not None:
+        arrays = dict(zip(batch.schema.names, map(_ndarray, batch.columns), strict=True))
+        return next(iter(arrays.values())) if form == b"array" else arrays
     if all(pa.types.is_float64(field.type) for field in batch.schema):
         # one block at once: five times as fast as the general way, which tells on single rows
         block = np.empty((batch.num_columns, batch.num_rows))
@@ -72,6 +96,15 @@ def frame(batch: Any) -> Any:
             block[index] = column.to_numpy(zero_copy_only=False)
         return pd.DataFrame(block.T, columns=batch.schema.names, copy=False)
     return batch.to_pandas()
+
+
+def _ndarray(column: Any) -> Any:
+    shape = [len(column)]
+    while pa.types.is_fixed_size_list(column.type):
+        shape.append(column.type.list_size)
+        column = column.flatten()
+    values = column.to_numpy(zero_copy_only=False)  # a null becomes NaN
+    return values.reshape(shape)
 
 
 def pack_outputs(result: Any, rows: int) -> bytes:

@@ -78,7 +78,7 @@ class Worker:
             self._connected = False
 
     def _converse(self, connection: socket.socket) -> None:
-        schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)))
+        schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)[0]))
         arrivals = select.poll()
         arrivals.register(connection, select.POLLIN)
         while self._asked < 2:
@@ -86,17 +86,20 @@ class Worker:
                 if self._asked:
                     return
                 continue
-            body = _frame(connection)
+            body, params = _frame(connection)
             # a model that hangs is ended by the kernel, whatever it does, and started again
             signal.alarm(self.timeout)
-            status, answer = self._answer(schema, body)
+            status, answer = self._answer(schema, body, params)
             signal.alarm(0)
             connection.sendall(wire.REPLY.pack(status, len(answer)) + answer)
 
-    def _answer(self, schema: Any, body: bytearray) -> tuple[int, bytes]:
+    def _answer(self, schema: Any, body: bytearray, params: bytearray) -> tuple[int, bytes]:
         try:
             batch = pa.ipc.read_record_batch(pa.py_buffer(body), schema)
-            result = self._predict(batch)
+            if params:
+                result = self.predictor.predict(wire.frame(batch), json.loads(params))
+            else:
+                result = self._predict(batch)
         except Exception as exc:  # whatever a model raises is an answer, not our end
             _log.exception("the model raised")
             return wire.FAILURE, f"the model raised {type(exc).__name__}".encode()
@@ -113,9 +116,9 @@ class Worker:
             raise SystemExit(0)
 
 
-def _frame(connection: socket.socket) -> bytearray:
-    (length,) = wire.FRAME.unpack(_exactly(connection, wire.FRAME.size))
-    return _exactly(connection, length)
+def _frame(connection: socket.socket) -> tuple[bytearray, bytearray]:
+    batch, params = wire.FRAME.unpack(_exactly(connection, wire.FRAME.size))
+    return _exactly(connection, batch), _exactly(connection, params)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytearray:

@@ -1,4 +1,4 @@
-"""Predictors: packages loaded to answer for whole DataFrames.
+"""Predictors: packages loaded to answer for whole DataFrames, or arrays.
 
 Nothing here unpickles. A package is loaded only after its digest was verified, and only with the
 types that its manifest lists; MLflow is not imported to load a scikit-learn package.
@@ -7,6 +7,7 @@ types that its manifest lists; MLflow is not imported to load a scikit-learn pac
 from __future__ import annotations
 
 import contextlib
+import datetime
 import importlib.util
 import os
 import re
@@ -34,7 +35,7 @@ _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 
 class Predictor:
-    """A loaded model that answers for whole DataFrames.
+    """A loaded model that answers for whole DataFrames, or for arrays if it was trained on them.
 
     Attributes
     ----------
@@ -44,18 +45,20 @@ class Predictor:
     signature : dict
         ``{"inputs": [...], "outputs": [...]}`` in MLflow's JSON form.
     columns : list of str
-        Input columns in the model's order.
+        Input columns in the model's order; none of a model that takes arrays.
     """
 
-    def __init__(self, model: Any, manifest: Mapping[str, Any], call: Callable[[Any], Any]) -> None:
+    def __init__(self, model: Any, manifest: Mapping[str, Any], call: Callable[..., Any]) -> None:
         self.model = model
         self.manifest = dict(manifest)
         self.signature: dict[str, Any] = self.manifest["signature"]
-        self.columns = [str(column["name"]) for column in self.signature["inputs"]]
-        self._optional = {
-            column["name"]
-            for column in self.signature["inputs"]
-            if not column.get("required", True)
+        inputs = [one for one in self.signature["inputs"] if one["type"] != "tensor"]
+        self.columns = [str(column["name"]) for column in inputs]
+        self._optional = {column["name"] for column in inputs if not column.get("required", True)}
+        self._dates = {
+            param["name"]
+            for param in self.signature.get("params") or ()
+            if param["type"] == "datetime"
         }
         self._categories: dict[str, list[Any]] = self.manifest.get("categories") or {}
         self._call = call
@@ -63,20 +66,31 @@ class Predictor:
     def __repr__(self) -> str:
         return f"Predictor({self.manifest['flavor']}, {len(self.columns)} columns)"
 
-    def predict(self, data: pd.DataFrame) -> Any:
+    def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Predict for each row.
 
         Parameters
         ----------
         data : DataFrame of shape (n_rows, n_columns)
-            At least the signature's required columns, in any order.
+            At least the signature's required columns, in any order. A model that was packaged
+            with an array takes an array of shape (n_rows, ...), or arrays by name.
+        params : mapping, optional
+            Values of the signature's parameters, dates as texts (RFC 3339).
 
         Returns
         -------
         ndarray or DataFrame
             One entry for each row, as the model's ``predict_fn`` gives it.
         """
-        return self._call(self._conform(data))
+        if self.columns:
+            data = self._conform(data)
+        return self._call(data, **self._values(params)) if params else self._call(data)
+
+    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: _moments(value) if name in self._dates else value
+            for name, value in params.items()
+        }
 
     def _conform(self, data: pd.DataFrame) -> pd.DataFrame:
         if list(data.columns) != self.columns:
@@ -220,7 +234,13 @@ def check_count(name: str, answers: Any, features: pd.DataFrame) -> None:
     )
 
 
-_Loaded = tuple[Any, Callable[[Any], Any]]
+def _moments(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_moments(one) for one in value]
+    return datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+_Loaded = tuple[Any, Callable[..., Any]]
 
 
 def _load_skops(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
