@@ -252,9 +252,17 @@ def _write_code(
     )
 
 
-_WITHOUT = "def predict(model_input):\n    return _predict(model_input)\n"
+_WITHOUT = (
+    "def predict(model_input: pd.DataFrame):\n"
+    "    return _predict(model_input)\n\n\n"
+    "set_model(predict)\n"
+)
+# MLflow gives parameters to classes only
 _WITH_PARAMS = (
-    "def predict(model_input, params=None):\n    return _predict(model_input, **(params or {}))\n"
+    "class Model(PythonModel):\n"
+    "    def predict(self, context, model_input: pd.DataFrame, params=None):\n"
+    "        return _predict(model_input, **(params or {}))\n\n\n"
+    "set_model(Model())\n"
 )
 _ENTRY_SECTION = {"loader_module": "mlflow.pyfunc.model", "model_code_path": "model_code.py"}
 
@@ -264,9 +272,10 @@ def _write_entry(folder: Path, body: str, params: bool = False) -> None:
     text = (
         '"""Entry of MLflow to this model, written by mlops_magics."""\n\n'
         "from pathlib import Path\n\n"
+        "import pandas as pd\n"
         "from mlflow.models import set_model\n"
-        f"{body}\n\n\n" + (_WITH_PARAMS if params else _WITHOUT) + "\n\n"
-        "set_model(predict)\n"
+        f"{'from mlflow.pyfunc import PythonModel' + chr(10) if params else ''}"
+        f"{body}\n\n\n{_WITH_PARAMS if params else _WITHOUT}"
     )
     (folder / "model_code.py").write_text(text, "utf-8")
 

@@ -79,7 +79,11 @@ class _Cycle:
             if refusal is not None:
                 raise Refused(*refusal)
             self.arm = choose(self.endpoint, exchange)
-            body = exchange.inflated(self.body, gateway.max_body)
+            try:
+                body = exchange.inflated(self.body, gateway.max_body)
+            except Refused as refusal:
+                gateway.scorer.refuse(exchange, self.endpoint, self.arm, refusal, self.reply)
+                return
             invoke(gateway.scorer, exchange, self.endpoint, self.arm, self.read, body, self.reply)
         except Refused as refused:
             self._refuse(refused)

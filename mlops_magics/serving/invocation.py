@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlops_magics.serving import protocol
-from mlops_magics.serving.exchange import Exchange, Refused
+from mlops_magics.serving.exchange import Exchange, Headers, Refused
+from mlops_magics.serving.openinference import HEADER_LENGTH, decode_infer
 from mlops_magics.serving.routing import Arm, Endpoint, Revision, share_of
 from mlops_magics.serving.scoring import Call, Job, Read, Reply, Scorer, mirrored
 from mlops_magics.serving.validation import Invalid, Schema
@@ -20,7 +21,15 @@ from mlops_magics.serving.validation import Invalid, Schema
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["READS", "check", "choose", "invoke", "read_invocation", "read_open_inference"]
+__all__ = [
+    "READS",
+    "check",
+    "check_type",
+    "choose",
+    "invoke",
+    "read_invocation",
+    "read_open_inference",
+]
 
 JSON, CSV = b"application/json", b"text/csv"
 _SHED = 64
@@ -126,17 +135,35 @@ def read_invocation(body: bytes, schema: Schema, arm: Arm | None, exchange: Exch
 
 def read_open_inference(body: bytes, schema: Schema, arm: Arm | None, exchange: Exchange) -> Call:
     """Read the Open Inference Protocol's request."""
-    exchange.content_type(JSON)
-    rows, request = protocol.decode_infer(body, schema)
+    check_type(read_open_inference, exchange)
+    header = exchange.headers.get(HEADER_LENGTH)
+    request = decode_infer(body, schema, header)
     if request.id and exchange.client_id is None:
         exchange.take_id(request.id)
     planned = arm.revision.planned if arm else None
+    name, version = (planned.endpoint, planned.version) if planned else ("", "")
 
-    def encode(outputs: Sequence[Any]) -> bytes:
-        name, version = (planned.endpoint, planned.version) if planned else ("", "")
-        return protocol.infer_answer(request, name, version, list(outputs), exchange.id)
+    def encode(outputs: Sequence[Any]) -> tuple[bytes, bytes, Headers]:
+        return request.answer(name, version, outputs, exchange.id)
 
-    return Call(rows, encode)
+    return Call(request.rows, encode, request.params)
+
+
+def check_type(read: Read, exchange: Exchange) -> None:
+    """Refuse a body by its declared type, before it is waited for.
+
+    The Open Inference Protocol names none and Triton's own client sends none, so there it may be
+    absent; with tensors behind the JSON it may be anything.
+
+    Raises
+    ------
+    Refused
+        415.
+    """
+    if read is read_invocation:
+        exchange.content_type(JSON, CSV)
+    elif HEADER_LENGTH not in exchange.headers and b"content-type" in exchange.headers:
+        exchange.content_type(JSON)
 
 
 READS: dict[str, Read] = {

@@ -20,7 +20,7 @@ from mlops_magics.serving.protocol import refuse_duplicates, spoken
 from mlops_magics.serving.tensors import Output
 from mlops_magics.serving.validation import Schema
 
-__all__ = ["EXTENSIONS", "Inference", "decode_infer", "metadata"]
+__all__ = ["EXTENSIONS", "HEADER_LENGTH", "Inference", "decode_infer", "metadata"]
 
 Rows = list[tuple[Any, ...]]
 
@@ -123,9 +123,7 @@ class Inference:
         return b"".join([body, *parts]), _OCTETS, [length]
 
 
-def decode_infer(
-    body: bytes, schema: Schema, outputs: Sequence[Output], header: bytes | None = None
-) -> Inference:
+def decode_infer(body: bytes, schema: Schema, header: bytes | None = None) -> Inference:
     """Decode and validate an inference request whose inputs are the model's columns.
 
     Parameters
@@ -133,9 +131,7 @@ def decode_infer(
     body : bytes
         JSON, and behind it the tensors that are given as bytes.
     schema : Schema
-        Of the model's inputs.
-    outputs : sequence of Output
-        What the model gives.
+        Of the model's inputs and outputs.
     header : bytes, optional
         ``Inference-Header-Content-Length``: how much of the body is JSON.
 
@@ -148,7 +144,7 @@ def decode_infer(
     --------
     >>> from mlops_magics.serving.validation import Column
     >>> body = b'{"inputs": [{"name": "x", "shape": [2], "datatype": "INT64", "data": [7, 8]}]}'
-    >>> decode_infer(body, Schema([Column("x", "long")]), [Output("prediction", "FP64")]).rows
+    >>> decode_infer(body, Schema([Column("x", "long")])).rows
     [(7,), (8,)]
     """
     text, rest = _cut(body, header)
@@ -164,7 +160,7 @@ def decode_infer(
         rows = schema.rows(columns)
         given = dict(request.parameters or {})
         all_binary = _boolean(given.pop("binary_data_output", None), "binary_data_output")
-        wanted, binary = _wanted(request.outputs, outputs, all_binary)
+        wanted, binary = _wanted(request.outputs, schema.outputs, all_binary)
         params = schema.params.encode(given) if given else schema.params.default
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply") from exc
@@ -258,7 +254,7 @@ def _count(entry: _Input, column: Column) -> int:
     return math.prod(shape)
 
 
-def metadata(schema: Schema, outputs: Sequence[Output]) -> dict[str, Any]:
+def metadata(schema: Schema) -> dict[str, Any]:
     """Describe a model's inputs and outputs as the protocol does."""
     return {
         "inputs": [
@@ -271,7 +267,7 @@ def metadata(schema: Schema, outputs: Sequence[Output]) -> dict[str, Any]:
         ],
         "outputs": [
             {"name": one.name, "datatype": one.datatype, "shape": [-1, *one.shape]}
-            for one in outputs
+            for one in schema.outputs
         ],
     }
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlops_magics.serving import metrics, protocol
+from mlops_magics.serving import metrics
 from mlops_magics.serving.exchange import AsgiExchange, Exchange, Refused
 from mlops_magics.serving.invocation import (
-    CSV,
-    JSON,
     check,
+    check_type,
     choose,
     invoke,
     read_invocation,
     read_open_inference,
 )
+from mlops_magics.serving.openinference import EXTENSIONS, metadata
 from mlops_magics.serving.routing import Arm, Endpoint
 from mlops_magics.serving.scoring import Answer, Read
 
@@ -52,7 +51,7 @@ async def _predict(
     arm = choose(endpoint, exchange, version)
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     try:
-        exchange.content_type(JSON, CSV)  # before a body is waited for that nobody could read
+        check_type(read, exchange)
         body = await exchange.body(gateway.max_body)
     except Refused as refusal:
         gateway.scorer.refuse(exchange, endpoint, arm, refusal, answered.set_result)
@@ -134,45 +133,21 @@ async def _ready(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]
 
 async def _server(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:
     await exchange.answer_json(
-        {"name": "mlops_magics", "version": version("mlops-magics"), "extensions": []}
+        {"name": "mlops_magics", "version": version("mlops-magics"), "extensions": EXTENSIONS}
     )
 
 
 async def _model(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:
     endpoint, arm = _model_arm(gateway, exchange, names)
     schema = arm.revision.schema
-    outputs = (arm.revision.manifest.get("signature") or {}).get("outputs") or []
-    if isinstance(outputs, str):
-        outputs = json.loads(outputs)
-    inputs = [
-        {"name": c.name, "datatype": protocol.DATATYPES[c.kind], "shape": [-1]}
-        for c in (schema.columns if schema else ())
-    ]
     await exchange.answer_json(
         {
             "name": endpoint.name,
             "versions": sorted({a.revision.planned.version for a in endpoint.arms}),
             "platform": str(arm.revision.manifest.get("flavor", "")),
-            "inputs": inputs,
-            "outputs": [_output_metadata(output) for output in outputs],
+            **(metadata(schema) if schema else {"inputs": [], "outputs": []}),
         }
     )
-
-
-def _output_metadata(output: dict[str, Any]) -> dict[str, Any]:
-    name = output.get("name") or protocol.OUTPUT
-    kind = output.get("type")
-    if kind == "tensor":
-        spec = output.get("tensor-spec") or {}
-        kind = {"float64": "double", "float32": "float", "int64": "long", "int32": "integer"}.get(
-            str(spec.get("dtype")), "string"
-        )
-        return {
-            "name": name,
-            "datatype": protocol.DATATYPES[str(kind)],
-            "shape": spec.get("shape", [-1]),
-        }
-    return {"name": name, "datatype": protocol.DATATYPES.get(str(kind), "BYTES"), "shape": [-1]}
 
 
 async def _model_ready(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:

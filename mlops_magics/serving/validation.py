@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 from mlops_magics.errors import SignatureMissing, UnsupportedModel
 from mlops_magics.serving.columns import SPOKEN, Column, Invalid, check_wide
 from mlops_magics.serving.params import Params
+from mlops_magics.serving.tensors import Output, outputs_of
 
 __all__ = ["Column", "Invalid", "Schema"]
 
@@ -47,6 +48,8 @@ class Schema:
         a nested list.
     params : Params, optional
         What requests may say beside their rows.
+    outputs : sequence of Output, optional
+        What the model gives for a row.
     unnamed : bool
         Whether the only input is a tensor without a name.
 
@@ -63,10 +66,16 @@ class Schema:
     """
 
     def __init__(
-        self, columns: Sequence[Column], params: Params | None = None, *, unnamed: bool = False
+        self,
+        columns: Sequence[Column],
+        params: Params | None = None,
+        outputs: Sequence[Output] = (Output("prediction", "FP64"),),
+        *,
+        unnamed: bool = False,
     ) -> None:
         self.columns = tuple(columns)
         self.params = params or Params()
+        self.outputs = tuple(outputs)
         self.unnamed = unnamed
         self.tensors = any(column.shape is not None for column in columns)
         self._wide = [place for place, one in enumerate(columns) if one.kind == "uint64"]
@@ -98,7 +107,8 @@ class Schema:
         if len({column.shape is None for column in columns}) > 1:
             raise UnsupportedModel("a signature of both columns and tensors cannot be served")
         unnamed = columns[0].shape is not None and inputs[0].get("name") is None
-        return cls(columns, Params.from_signature(signature), unnamed=unnamed)
+        params, outputs = Params.from_signature(signature), outputs_of(signature)
+        return cls(columns, params, outputs, unnamed=unnamed)
 
     def split(self, names: Sequence[str], data: bytes | msgspec.Raw) -> list[Row]:
         """Decode an array of rows whose columns stand in the order of ``names``."""

@@ -58,9 +58,12 @@ def test_a_number_too_large_for_a_double_is_refused():
 def test_a_model_without_columns_cannot_be_served():
     with pytest.raises(SignatureMissing):
         Schema.from_signature(None)
-    tensor = {"inputs": [{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 3]}}]}
+    nested = {"inputs": [{"name": "tags", "type": "array", "items": {"type": "string"}}]}
     with pytest.raises(UnsupportedModel, match="named columns"):
-        Schema.from_signature(tensor)
+        Schema.from_signature(nested)
+    ragged = {"dtype": "float64", "shape": [-1, -1, 3]}
+    with pytest.raises(UnsupportedModel, match="only the first dimension"):
+        Schema.from_signature({"inputs": [{"type": "tensor", "tensor-spec": ragged}]})
 
 
 @pytest.mark.parametrize("text", ["1_000", "\u0661"])
