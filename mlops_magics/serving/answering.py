@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from mlops_magics.errors import ModelError
 from mlops_magics.serving import interpreters, wire
+from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.validation import Schema
 from mlops_magics.store import packages
 
@@ -178,8 +179,8 @@ class Model:
 def _golden(package: Path, schema: Schema) -> pa.RecordBatch:
     inputs = json.loads((package / "mlops" / "golden.json").read_bytes())["inputs"]
     rows = schema.split(inputs["columns"], json.dumps(inputs["data"]).encode())
-    arrow = wire.arrow_schema(schema)
-    return pa.ipc.read_record_batch(pa.py_buffer(wire.pack(arrow, rows)[wire.FRAME.size :]), arrow)
+    layout = Layout(wire.arrow_schema(schema))
+    return layout.unpack(layout.pack(rows).to_pybytes()).batch
 
 
 class Processes:
@@ -271,7 +272,7 @@ class _Child:
             writer.write_batch(batch)
         body = sink.getvalue()
         try:
-            self.socket.sendall(wire.FRAME.pack(body.size) + bytes(body))
+            self.socket.sendall(wire.FRAME.pack(body.size, 0) + bytes(body))
         except OSError as exc:
             raise self._gone() from exc
         with pa.ipc.open_stream(pa.py_buffer(self._reply())) as reader:
@@ -330,7 +331,7 @@ def main(arguments: Sequence[str]) -> int:
         send(wire.ANSWER, model.outputs.serialize())
         while True:
             try:
-                (length,) = wire.FRAME.unpack(_exactly(connection, wire.FRAME.size))
+                length, _ = wire.FRAME.unpack(_exactly(connection, wire.FRAME.size))
                 body = _exactly(connection, length)
             except (EOFError, OSError):
                 return 0

@@ -17,6 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from mlops_magics.serving import wire
+from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.metrics import Timings
 
 __all__ = ["Batcher", "Failure", "Item", "WorkerLink"]
@@ -86,7 +87,8 @@ class WorkerLink(asyncio.Protocol):
         self.sent = time.perf_counter()
         self.queued = self.sent - items[0].since
         rows = items[0].rows if len(items) == 1 else [row for item in items for row in item.rows]
-        self._transport.write(wire.pack(self.batcher.schema, rows, items[0].params))
+        body, params = self.batcher.layout.pack(rows), items[0].params
+        self._transport.write(b"".join((wire.FRAME.pack(body.size, len(params)), body, params)))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -139,6 +141,7 @@ class Batcher:
         max_queue: int = 1024,
     ) -> None:
         self.schema = schema
+        self.layout = Layout(schema)
         self.links: set[WorkerLink] = set()
         self.queue: deque[Item] = deque()
         self.timings = timings or Timings()

@@ -1,14 +1,14 @@
 """The wire between gateway and worker: Arrow record batches in length-prefixed frames.
 
-A conversation begins with the schema; each request is one record batch and the parameters as
-JSON, each answer one byte of status and an Arrow stream (the outputs) or a message. Nothing that
-could run code is exchanged.
+A conversation begins with the schema; each request is one record batch (`Layout` says how rows
+become one) and the parameters as JSON, each answer one byte of status, and outputs with their
+schema or a message. Nothing that could run code is exchanged.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,12 +25,12 @@ __all__ = [
     "frame",
     "outputs",
     "outputs_batch",
-    "pack",
     "pack_outputs",
 ]
 
 FRAME = struct.Struct("!II")
 """Head of a frame to the worker: the lengths of the batch and of the parameters that follow."""
+_LENGTH = struct.Struct("!I")
 REPLY = struct.Struct("!BI")
 """Head of a frame from the worker: status and length."""
 ANSWER, FAILURE = 0, 1
@@ -68,14 +68,6 @@ def arrow_schema(schema: Schema) -> Any:
     return pa.schema(fields, metadata=form)
 
 
-def pack(schema: Any, rows: Sequence[tuple[Any, ...]], params: bytes = b"") -> bytes:
-    """Encode rows as one framed record batch, and after it the parameters' JSON."""
-    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-    body = pa.RecordBatch.from_arrays(arrays, schema=schema).serialize()
-    return FRAME.pack(body.size, len(params)) + bytes(body) + params
-
-
 def frame(batch: Any) -> Any:
     """Return a record batch as the model takes it.
 
@@ -110,16 +102,16 @@ def _ndarray(column: Any) -> Any:
 def pack_outputs(result: Any, rows: int) -> bytes:
     """Encode what a model returned: an array of one value or list a row, or a DataFrame.
 
+    The batch stands behind its schema and the schema's length.
+
     Raises
     ------
     ValueError
         The number of outputs is not the number of rows, or a value has no Arrow type.
     """
     batch = outputs_batch(result, rows)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue())
+    schema = batch.schema.serialize()
+    return b"".join((_LENGTH.pack(schema.size), schema, batch.serialize()))
 
 
 def outputs_batch(result: Any, rows: int) -> Any:
@@ -152,12 +144,19 @@ def outputs_batch(result: Any, rows: int) -> Any:
     return batch.replace_schema_metadata({b"kind": kind})
 
 
-def outputs(body: bytes | memoryview) -> list[Any]:
+def outputs(body: bytes) -> list[Any]:
     """Decode a worker's answer to one JSON value a row."""
-    with pa.ipc.open_stream(body) as reader:
-        batch = reader.read_next_batch()
-    if (batch.schema.metadata or {}).get(b"kind") == b"frame":
+    (length,) = _LENGTH.unpack_from(body)
+    schema = _schema(body[_LENGTH.size : _LENGTH.size + length])
+    batch = pa.ipc.read_record_batch(pa.py_buffer(body)[_LENGTH.size + length :], schema)
+    if (schema.metadata or {}).get(b"kind") == b"frame":
         found: list[Any] = batch.to_pylist()
     else:
         found = batch.column(0).to_pylist()
     return found
+
+
+@lru_cache(maxsize=256)
+def _schema(encoded: bytes) -> Any:
+    """Read a schema; a model's answers have the same all the time."""
+    return pa.ipc.read_schema(pa.py_buffer(encoded))

@@ -27,6 +27,7 @@ import pyarrow as pa
 from mlops_magics.errors import MlopsError
 from mlops_magics.serving import wire
 from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.serving.layout import Layout, Rows
 from mlops_magics.settings import Settings
 from mlops_magics.store.processes import Identity
 
@@ -78,7 +79,7 @@ class Worker:
             self._connected = False
 
     def _converse(self, connection: socket.socket) -> None:
-        schema = pa.ipc.read_schema(pa.py_buffer(_frame(connection)[0]))
+        layout = Layout(pa.ipc.read_schema(pa.py_buffer(_frame(connection)[0])))
         arrivals = select.poll()
         arrivals.register(connection, select.POLLIN)
         while self._asked < 2:
@@ -89,22 +90,22 @@ class Worker:
             body, params = _frame(connection)
             # a model that hangs is ended by the kernel, whatever it does, and started again
             signal.alarm(self.timeout)
-            status, answer = self._answer(schema, body, params)
+            status, answer = self._answer(layout, body, params)
             signal.alarm(0)
             connection.sendall(wire.REPLY.pack(status, len(answer)) + answer)
 
-    def _answer(self, schema: Any, body: bytearray, params: bytearray) -> tuple[int, bytes]:
+    def _answer(self, layout: Layout, body: bytearray, params: bytearray) -> tuple[int, bytes]:
         try:
-            batch = pa.ipc.read_record_batch(pa.py_buffer(body), schema)
+            rows = layout.unpack(body)
             if params:
-                result = self.predictor.predict(wire.frame(batch), json.loads(params))
+                result = self.predictor.predict(rows.frame(), json.loads(params))
             else:
-                result = self._predict(batch)
+                result = self._predict(rows)
         except Exception as exc:  # whatever a model raises is an answer, not our end
             _log.exception("the model raised")
             return wire.FAILURE, f"the model raised {type(exc).__name__}".encode()
         try:
-            return wire.ANSWER, wire.pack_outputs(result, batch.num_rows)
+            return wire.ANSWER, wire.pack_outputs(result, rows.count)
         except (ValueError, TypeError, pa.ArrowException) as exc:
             _log.exception("the model's outputs cannot be sent")
             reason = str(exc) if isinstance(exc, ValueError) and "returned" in str(exc) else ""
@@ -132,10 +133,12 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
     return buffer
 
 
-def _prediction(predictor: Predictor) -> Callable[[Any], Any]:
-    """Return what answers a record batch: without pandas where the model needs none."""
+def _prediction(predictor: Predictor) -> Callable[[Rows], Any]:
+    """Return what answers a batch: without pandas where the model needs none."""
     directly: Callable[[Any], Any] | None = getattr(predictor, "predict_batch", None)
-    return directly or (lambda batch: predictor.predict(wire.frame(batch)))
+    if directly is not None:
+        return lambda rows: directly(rows.batch)
+    return lambda rows: predictor.predict(rows.frame())
 
 
 def _warm(predictor: Predictor, package: Path) -> None:
@@ -148,10 +151,9 @@ def _warm(predictor: Predictor, package: Path) -> None:
     inputs = json.loads(golden.read_bytes())["inputs"]
     schema = Schema.from_signature(predictor.manifest.get("signature"))
     rows = schema.split(inputs["columns"], json.dumps(inputs["data"]).encode())
-    arrow = wire.arrow_schema(schema)
-    packed = wire.pack(arrow, rows)[wire.FRAME.size :]
-    batch = pa.ipc.read_record_batch(pa.py_buffer(packed), arrow)
-    wire.pack_outputs(_prediction(predictor)(batch), len(rows))
+    layout = Layout(wire.arrow_schema(schema))
+    arrived = layout.unpack(layout.pack(rows).to_pybytes())
+    wire.pack_outputs(_prediction(predictor)(arrived), len(rows))
 
 
 class _WithoutPandas(MetaPathFinder):

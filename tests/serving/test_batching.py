@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from mlops_magics.serving import wire
 from mlops_magics.serving.batching import Batcher, Failure, Item, WorkerLink
+from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.validation import Column, Schema
 
 SCHEMA = wire.arrow_schema(Schema([Column("x", "double")]))
@@ -29,12 +30,13 @@ class Played:
 
     async def serve(self, reader, writer):
         async def frame():
-            (length,) = wire.FRAME.unpack(await reader.readexactly(wire.FRAME.size))
+            length, params = wire.FRAME.unpack(await reader.readexactly(wire.FRAME.size))
+            assert params == 0
             return await reader.readexactly(length)
 
-        schema = pa.ipc.read_schema(pa.py_buffer(await frame()))
+        layout = Layout(pa.ipc.read_schema(pa.py_buffer(await frame())))
         while True:
-            rows = wire.frame(pa.ipc.read_record_batch(pa.py_buffer(await frame()), schema))
+            rows = layout.unpack(await frame()).frame()
             self.sizes.append(len(rows))
             if (rows["x"] == 666).any():
                 writer.close()

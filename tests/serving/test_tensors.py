@@ -11,6 +11,7 @@ import pytest
 
 import mlops_magics as mlops
 from mlops_magics.serving import openinference, protocol, wire
+from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.validation import Column, Invalid, Schema
 
 RNG = np.random.default_rng(7)
@@ -128,14 +129,8 @@ def test_a_functions_keyword_arguments_are_parameters_of_its_endpoint(workspace,
 
 
 def test_tensors_cross_the_wire_with_their_types_and_shapes():
-    import pyarrow as pa
-
-    arrow = wire.arrow_schema(TWO)
-    packed = wire.pack(arrow, [([[1, 2], [3, 255]], 0.5)], b'{"a":1}')
-    batch, params = wire.FRAME.unpack_from(packed)
-    assert packed[-params:] == b'{"a":1}'
-    body = pa.py_buffer(packed[wire.FRAME.size : wire.FRAME.size + batch])
-    arrays = wire.frame(pa.ipc.read_record_batch(body, arrow))
+    layout = Layout(wire.arrow_schema(TWO))
+    arrays = layout.unpack(layout.pack([([[1, 2], [3, 255]], 0.5)]).to_pybytes()).frame()
     assert arrays["pixels"].dtype == np.uint8
     assert arrays["pixels"].tolist() == [[[1, 2], [3, 255]]]
     assert (arrays["weight"].dtype, arrays["weight"].shape) == (np.float32, (1,))
