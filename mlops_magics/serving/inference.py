@@ -31,9 +31,11 @@ def line(job: Job, answer: Answer) -> bytes:
     planned = arm.revision.planned
     outputs = job.outputs
     failed = isinstance(outputs, Failure)
-    rows = job.rows
-    masked = arm.masked
-    if masked:
+    rows: Any = job.rows
+    masked, text = arm.masked, job.call.text
+    if text and not masked and len(text) < _LARGE_LINE and b"\n" not in text:
+        rows = msgspec.Raw(text)
+    elif masked:
         rows = [
             tuple(None if place in masked else value for place, value in enumerate(row))
             for row in rows
@@ -57,7 +59,8 @@ def line(job: Job, answer: Answer) -> bytes:
     )
     encoded = _encoder.encode(kept)
     if len(encoded) > _LARGE_LINE:
-        kept.rows, kept.outputs = shortened(rows), shortened(kept.outputs)
+        kept.rows = shortened(rows) if isinstance(rows, list) else rows
+        kept.outputs = shortened(kept.outputs)
         encoded = _encoder.encode(kept)
     return encoded
 

@@ -129,8 +129,8 @@ def read_invocation(body: bytes, schema: Schema, arm: Arm | None, exchange: Exch
     """Read MLflow's scoring protocol, JSON or CSV."""
     if exchange.content_type(JSON, CSV) == CSV:
         return Call(protocol.decode_csv(body, schema), _predictions, schema.params.default)
-    rows, params = protocol.decode_invocation(body, schema)
-    return Call(rows, _predictions, params)
+    request = protocol.decode_invocation(body, schema)
+    return Call(request.rows, _predictions, request.params, request.text)
 
 
 def read_open_inference(body: bytes, schema: Schema, arm: Arm | None, exchange: Exchange) -> Call:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,8 +39,25 @@ _split = msgspec.json.Decoder(_Split)
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def decode_invocation(body: bytes, schema: Schema) -> tuple[Rows, bytes]:
-    """Decode and validate the body of ``/invocations``: its rows, and its parameters as JSON.
+class Invocation(NamedTuple):
+    """The body of ``/invocations``.
+
+    Attributes
+    ----------
+    rows : list of tuples
+    params : bytes
+        As JSON.
+    text : bytes
+        The rows as they came, where that is an array of arrays in the signature's order.
+    """
+
+    rows: Rows
+    params: bytes = b""
+    text: bytes = b""
+
+
+def decode_invocation(body: bytes, schema: Schema) -> Invocation:
+    """Decode and validate the body of ``/invocations``.
 
     Raises
     ------
@@ -51,8 +68,8 @@ def decode_invocation(body: bytes, schema: Schema) -> tuple[Rows, bytes]:
     --------
     >>> from mlops_magics.serving.validation import Column, Schema
     >>> schema = Schema([Column("x", "long")])
-    >>> decode_invocation(b'{"dataframe_records": [{"x": 9007199254740993}]}', schema)
-    ([(9007199254740993,)], b'')
+    >>> decode_invocation(b'{"dataframe_records": [{"x": 9007199254740993}]}', schema).rows
+    [(9007199254740993,)]
     """
     try:
         request = _invocation.decode(body)
@@ -69,10 +86,13 @@ def decode_invocation(body: bytes, schema: Schema) -> tuple[Rows, bytes]:
         if bytes(request.params):
             params, extra = _params(bytes(request.params), schema)
         name, raw = given[0]
+        text = b""
         if name == "dataframe_split":
             split = _split.decode(raw)
             rows = schema.split(split.columns, split.data)
             keys = 3
+            if tuple(split.columns) == schema.names:
+                text = bytes(split.data)
         elif name == "dataframe_records":
             rows, keys = schema.records(raw)
             keys += 1
@@ -85,7 +105,7 @@ def decode_invocation(body: bytes, schema: Schema) -> tuple[Rows, bytes]:
     # as many colons as keys: no key can be there twice, and the slow look is not needed
     if body.count(b":") != keys + extra:
         refuse_duplicates(body)
-    return rows, params
+    return Invocation(rows, params, text)
 
 
 def _params(raw: bytes, schema: Schema) -> tuple[bytes, int]:

@@ -51,11 +51,14 @@ class Call(NamedTuple):
         the content type and further headers too.
     params : bytes
         The model's parameters as JSON.
+    text : bytes
+        The rows as JSON, where they came like that: they need not be encoded again for the log.
     """
 
     rows: Sequence[tuple[Any, ...]]
     encode: Callable[[list[Any]], bytes | tuple[bytes, bytes, Headers]]
     params: bytes = b""
+    text: bytes = b""
 
 
 Reply = Callable[[Answer], None]

@@ -28,6 +28,7 @@ class Sink:
     def append(self, lines):
         if self.full:
             raise OSError(28, "No space left on device")
+        assert not any(b"\n" in line for line in lines)
         self.lines += [json.loads(line) for line in lines]
 
 
@@ -73,6 +74,15 @@ def test_masked_columns_are_kept_as_null():
     answer, _, _ = ask(sink := Sink(), LogPolicy(mask=["ssn"]))
     assert answer.body == b'{"predictions":[5.0]}'
     assert sink.lines[0]["rows"] == [[None, 2.5]]
+
+
+@pytest.mark.parametrize(
+    "data", ['[["123",2.5]]', '[[ "123",\n 2.5 ]]', '[["\\u0031\\u00323",2.5e0]]']
+)
+def test_rows_are_kept_as_they_came_and_read_the_same(data):
+    body = f'{{"dataframe_split": {{"columns": ["ssn", "x"], "data": {data}}}}}'
+    ask(sink := Sink(), body=body.encode())
+    assert sink.lines[0]["rows"] == [["123", 2.5]]
 
 
 def test_a_long_text_is_kept_with_its_length_and_digest():
