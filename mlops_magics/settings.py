@@ -58,6 +58,8 @@ class Settings:
     """Bytes of memory that a worker may hold; past it it is started again. 0: no limit."""
     spool_limit: int = 2 * 1024**3
     """Bytes of the inference log that may wait on disk for the database."""
+    retention: str = ""
+    """How long rows of the inference table are kept, such as ``30d``; empty: for ever."""
     owner: str = ""
     """Who acts; empty: the operating system's user."""
 

@@ -55,7 +55,7 @@ def of(workspace: Workspace, order: Order) -> dict[str, Any] | None:
         Its own needs uv.
     """
     if order.env == "own":
-        return own(workspace, order.package, "", order.report)
+        return own(workspace, order.package, order.runtime, order.report)
     notes = compatibility.shared(workspace, order.package)
     return {"notes": notes} if notes else None
 

@@ -56,6 +56,9 @@ class MonitorPicture(Record):
         Metrics from labels that have arrived.
     alerts, notes : list
         What calls for action, and what a reader should know.
+    resources : list
+        What each revision's workers used: ``revision``, ``number``, ``model``, ``version``,
+        ``cpu_seconds`` of cores in the range, ``memory_bytes`` at the most.
     """
 
     schema: int
@@ -73,6 +76,7 @@ class MonitorPicture(Record):
     quality: Mapping[str, Any] | None
     alerts: Sequence[Mapping[str, Any]]
     notes: Sequence[str]
+    resources: Sequence[Mapping[str, Any]] = ()
 
     def svg(self) -> str:
         """Return a drawing that stands alone: no script, no reference, readable on any theme."""
@@ -98,6 +102,13 @@ class MonitorPicture(Record):
         facts += [
             (f"{one['variant']}", f"{one['model']}/{one['version']}, {one['percent']:g} %")
             for one in self.variants
+        ]
+        facts += [
+            (
+                f"r{one['number']} used",
+                f"{one['cpu_seconds']:.1f} s of cores, {one['memory_bytes'] / 1e6:,.0f} MB",
+            )
+            for one in self.resources
         ]
         shown = ([self.prediction] if self.prediction else []) + list(self.features)[:SHOWN]
         grids = []
@@ -184,6 +195,7 @@ def monitor(
         measured = quality.measure(connection, endpoint, begin, covered, reference)
         newest = _newest(connection, endpoint)
         opened = _opened(connection, endpoint)
+        resources = _resources(connection, endpoint, begin, covered)
     whole = windows.total(window for part in found.values() for window in part)
     features, prediction, notes = _compared(reference, windows.total(found.get(key, [])))
     if len([revision for revision in found if revision]) > 1:
@@ -208,7 +220,27 @@ def monitor(
         quality=_quality(measured),
         alerts=opened + _alerts(efficiency, features, prediction, _quality(measured), begin),
         notes=notes,
+        resources=resources,
     )
+
+
+def _resources(
+    connection: Connection, endpoint: str, since: float, until: float
+) -> list[dict[str, Any]]:
+    found = windows.used(connection, endpoint, since, until)
+    t = tables.revisions.c
+    query = sa.select(t.id, t.number, t.model, t.version).where(t.id.in_(found)).order_by(t.id)
+    return [
+        {
+            "revision": row.id,
+            "number": row.number,
+            "model": row.model,
+            "version": row.version,
+            "cpu_seconds": found[row.id][0],
+            "memory_bytes": found[row.id][1],
+        }
+        for row in connection.execute(query)
+    ]
 
 
 def _state(

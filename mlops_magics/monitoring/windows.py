@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection, Row
 
-__all__ = ["SECONDS", "Window", "fold", "read", "total"]
+__all__ = ["SECONDS", "Window", "fold", "read", "total", "use", "used"]
 
 SECONDS = 10.0
 
@@ -116,6 +116,65 @@ def fold(connection: Connection, requests: Iterable[log.Request], references: Re
         else:
             key = {"endpoint": endpoint, "revision": revision, "start": start, "seconds": SECONDS}
             connection.execute(tables.windows.insert().values(key | values))
+
+
+def use(
+    connection: Connection,
+    endpoint: str,
+    revision: int,
+    start: float,
+    *,
+    cpu: float,
+    memory: int,
+    insist: bool = False,
+) -> bool:
+    """Note what a revision's workers have used, in the caller's transaction.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    endpoint, revision : str, int
+        Whose workers.
+    start : float
+        Of the window, in seconds since 1970.
+    cpu : float
+        Seconds of cores since it was noted last.
+    memory : int
+        Bytes that they hold; the window keeps the most.
+    insist : bool
+        Make a window in which no request has come. Otherwise nothing is noted then: idle workers
+        would fill the table.
+
+    Returns
+    -------
+    bool
+        Whether it was noted.
+    """
+    t = tables.windows
+    key = {"endpoint": endpoint, "revision": revision, "start": start}
+    same = sa.and_(*(t.c[name] == value for name, value in key.items()))
+    most = sa.case((sa.func.coalesce(t.c.memory, 0) < memory, memory), else_=t.c.memory)
+    values = {"cpu": sa.func.coalesce(t.c.cpu, 0.0) + cpu, "memory": most}
+    if connection.execute(t.update().where(same).values(values)).rowcount:
+        return True
+    if insist:
+        nothing = {"requests": 0, "rows": 0, "errors": 0, "latency": {}, "seconds": SECONDS}
+        connection.execute(t.insert().values(key | nothing | {"cpu": cpu, "memory": memory}))
+    return insist
+
+
+def used(
+    connection: Connection, endpoint: str, since: float, until: float
+) -> dict[int, tuple[float, int]]:
+    """Return the seconds of cores and the most bytes of each revision in a time range."""
+    t = tables.windows.c
+    query = (
+        sa.select(t.revision, sa.func.sum(t.cpu), sa.func.max(t.memory))
+        .where(t.endpoint == endpoint, t.start >= since, t.start < until, t.cpu.is_not(None))
+        .group_by(t.revision)
+    )
+    return {row[0]: (float(row[1]), int(row[2])) for row in connection.execute(query)}
 
 
 def read(

@@ -36,6 +36,7 @@ from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
 from mlops_magics.monitoring.references import References
 from mlops_magics.pipelines import history
+from mlops_magics.pipelines.upkeep import Upkeep
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
 
@@ -79,6 +80,7 @@ class Agent:
         self._stop = threading.Event()
         self._reconcile_at = 0.0
         self._watched = -math.inf
+        self._upkeep = Upkeep(workspace)
 
     def stop(self) -> None:
         """Ask `run` to load what is there and return."""
@@ -93,6 +95,7 @@ class Agent:
                 self._reconcile()
                 self.load()
                 self.watch()
+                self._upkeep.tick()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
                 failing, wait = True, min(LONGEST_WAIT, wait * 2)
                 reason = str(exc).splitlines()[0]
