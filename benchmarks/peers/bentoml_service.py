@@ -23,6 +23,6 @@ class Model:
     def __init__(self) -> None:
         self.model = joblib.load(os.environ["MODEL"])
 
-    @bentoml.api(batchable=True, max_batch_size=256, max_latency_ms=60_000)
+    @bentoml.api(batchable=True, max_batch_size=2048, max_latency_ms=60_000)
     def predict(self, rows: list[dict[str, Any]]) -> list[Any]:
         return self.model.predict(pd.DataFrame(rows)).tolist()
