@@ -76,14 +76,18 @@ class Upkeep:
             return
         with self.workspace.database.begin() as connection:
             for key, cpu in used.items():
-                noted = windows.use(
-                    connection,
-                    planned[key].endpoint,
-                    key,
-                    start,
-                    cpu=cpu,
-                    memory=usages[key].memory,
-                    insist=cpu >= _WORTH,
+                noted = any(
+                    windows.use(
+                        connection,
+                        planned[key].endpoint,
+                        key,
+                        at,
+                        cpu=cpu,
+                        memory=usages[key].memory,
+                        insist=at == start and cpu >= _WORTH,
+                    )
+                    # requests may have come in the window that has just ended
+                    for at in (start, start - windows.SECONDS)
                 )
                 if noted:
                     self._counted[key] = usages[key].cpu

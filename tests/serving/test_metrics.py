@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.xdist_group("served")
 
+DOCS = Path(__file__).parents[2] / "docs"
 INVOCATIONS = "/endpoints/mixed/invocations"
 
 
@@ -72,3 +76,36 @@ def test_workers_log_and_build_are_told(served):
     assert total(samples, "mlops_spool_written_bytes_total") > 0
     assert total(samples, "mlops_spool_write_failures_total") == 0
     assert total(samples, "mlops_build_info") == 1
+
+
+def test_every_metric_and_label_of_the_dashboard_exists(served):
+    with served.client() as client:
+        client.post(INVOCATIONS, json={"dataframe_records": [served.values()]})
+        samples = scrape(client)
+    known: dict[str, set[str]] = {}
+    for name, labels in samples:
+        known.setdefault(name, set()).update(dict(labels))
+    dashboard = json.loads((DOCS / "grafana" / "mlops.json").read_text())
+    variables = {one["name"] for one in dashboard["templating"]["list"]}
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    used = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        assert panel["type"] in {"timeseries", "stat"}
+        for target in panel["targets"]:
+            text = target["expr"]
+            assert set(re.findall(r"\$(\w+)", text)) <= variables | {"__rate_interval"}
+            metrics = set(re.findall(r"\bmlops_\w+", text))
+            used |= metrics
+            assert metrics <= known.keys(), text
+            labels = set(re.findall(r'(\w+)=~?"', text)) | set(
+                re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", text)))
+            )
+            labels |= set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert all(labels <= known[metric] for metric in metrics), text
+    # the table in the documentation is whole
+    told = set(re.findall(r"mlops_\w+", (DOCS / "prometheus.md").read_text()))
+    plain = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in known}
+    assert told - {"mlops_magics"} == {name for name in plain if name.startswith("mlops_")}
