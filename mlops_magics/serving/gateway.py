@@ -65,7 +65,7 @@ class Gateway:
         exchange = AsgiExchange(scope, receive, send)
         path: str = scope["path"]
         try:
-            refusal = self.access.refuse(path, exchange.headers)
+            refusal = self.access.refuse(path, exchange.headers, scope["method"])
             if refusal is not None:
                 raise Refused(*refusal)
             await self._route(exchange, path, scope["method"])

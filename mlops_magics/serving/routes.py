@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from mlops_magics.serving import metrics
+from mlops_magics.serving.access import OPEN_PATHS, PAGES
 from mlops_magics.serving.exchange import AsgiExchange, Exchange, Refused
 from mlops_magics.serving.invocation import (
     check,
@@ -19,7 +20,9 @@ from mlops_magics.serving.invocation import (
     read_invocation,
     read_open_inference,
 )
+from mlops_magics.serving.openapi import document
 from mlops_magics.serving.openinference import EXTENSIONS, metadata
+from mlops_magics.serving.pages import HEADERS, page
 from mlops_magics.serving.routing import Arm, Endpoint
 from mlops_magics.serving.scoring import Answer, Read
 
@@ -33,11 +36,28 @@ Handler = Callable[["Gateway", AsgiExchange, dict[str, str]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Route:
-    """A method, a path with ``{names}``, and who answers."""
+    """A method, a path with ``{names}``, and who answers.
+
+    Attributes
+    ----------
+    summary : str
+        For the OpenAPI document.
+    gives : str
+        The answer's media type.
+    """
 
     method: str
     path: str
     handler: Handler
+    summary: str = ""
+    gives: str = "application/json"
+
+    @property
+    def security(self) -> str:
+        """``open``, ``basic`` (besides bearer) or ``bearer``."""
+        if self.path in OPEN_PATHS:
+            return "open"
+        return "basic" if self.path in PAGES else "bearer"
 
     def pattern(self) -> re.Pattern[str]:
         """Return the path as a regular expression."""
@@ -121,6 +141,17 @@ async def _check(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]
     await exchange.answer(answer.body, answer.status, answer.headers)
 
 
+async def _openapi(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:
+    url = f"http://{exchange.headers[b'host'].decode('ascii')}"
+    await exchange.answer_json(document(ROUTES, gateway.router.endpoints.values(), url))
+
+
+async def _docs(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:
+    name = exchange.scope["path"].rpartition("/")[2]
+    content, kind = page("page.html" if name == "docs" else name)
+    await exchange.answer(content, 200, HEADERS, (b"content-type", kind))
+
+
 async def _live(gateway: Gateway, exchange: AsgiExchange, names: dict[str, str]) -> None:
     await exchange.answer_json({"live": True})
 
@@ -173,24 +204,30 @@ def _model_routes() -> list[Route]:
     routes = []
     for base in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         routes += [
-            Route("GET", base, _model),
-            Route("GET", f"{base}/ready", _model_ready),
-            Route("POST", f"{base}/infer", _infer),
+            Route("GET", base, _model, "Inputs and outputs of a model"),
+            Route("GET", f"{base}/ready", _model_ready, "Whether a model is ready"),
+            Route("POST", f"{base}/infer", _infer, "Predict, by the Open Inference Protocol"),
         ]
     return routes
 
 
 ROUTES = [
-    Route("POST", "/endpoints/{name}/invocations", _invocations),
-    Route("GET", "/ping", _ping),
-    Route("GET", "/health", _health),
-    Route("GET", "/version", _version),
-    Route("GET", "/metrics", _metrics),
-    Route("GET", "/v2", _server),
-    Route("GET", "/v2/health/live", _live),
-    Route("GET", "/v2/health/ready", _ready),
+    Route("POST", "/endpoints/{name}/invocations", _invocations, "Predict, by MLflow's protocol"),
+    Route("GET", "/ping", _ping, "Whether the server lives", "text/plain"),
+    Route("GET", "/health", _health, "Which endpoints are down"),
+    Route("GET", "/version", _version, "The server's version"),
+    Route("GET", "/metrics", _metrics, "Metrics for Prometheus", "text/plain"),
+    Route("GET", "/openapi.json", _openapi, "This description"),
+    Route("GET", "/docs", _docs, "This description, to read and to try", "text/html"),
+    Route("GET", "/docs/page.js", _docs, "Its script", "text/javascript"),
+    Route("GET", "/docs/page.css", _docs, "Its style", "text/css"),
+    Route("GET", "/v2", _server, "Name, version and extensions of the server"),
+    Route("GET", "/v2/health/live", _live, "Whether the server lives"),
+    Route("GET", "/v2/health/ready", _ready, "Whether all endpoints are ready"),
     *_model_routes(),
-    Route("GET", "/control/state", _state),
-    Route("POST", "/control/revisions/{id}/infer", _check),
+    Route("GET", "/control/state", _state, "What the server serves"),
+    Route(
+        "POST", "/control/revisions/{id}/infer", _check, "Ask a revision that may have no traffic"
+    ),
 ]
 """The whole table; a test walks it to see that each route asks for the token."""
