@@ -164,6 +164,8 @@ def decode_infer(body: bytes, schema: Schema, header: bytes | None = None) -> In
         params = schema.params.encode(given) if given else schema.params.default
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply") from exc
+    except UnicodeDecodeError as exc:
+        raise Invalid("the body is no UTF-8") from exc
     except msgspec.DecodeError as exc:
         raise Invalid(spoken(exc)) from exc
     if text.count(b":") != 1 + (request.id is not None) + 4 * len(request.inputs):

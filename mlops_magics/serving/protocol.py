@@ -100,6 +100,8 @@ def decode_invocation(body: bytes, schema: Schema) -> Invocation:
             rows, keys = _free_form(bytes(raw), schema)
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply") from exc
+    except UnicodeDecodeError as exc:
+        raise Invalid("the body is no UTF-8") from exc
     except msgspec.DecodeError as exc:
         raise Invalid(spoken(exc)) from exc
     # as many colons as keys: no key can be there twice, and the slow look is not needed

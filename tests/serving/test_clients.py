@@ -29,6 +29,7 @@ def test_tritons_client_works_with_its_defaults(served):
         given.set_data_from_numpy(values)
         inputs.append(given)
     expected = served.model.predict_proba(rows)
+    # the client writes its own headers into the mapping that it is given
     asked = [
         {},
         {"outputs": [triton.InferRequestedOutput("prediction")]},
@@ -36,11 +37,11 @@ def test_tritons_client_works_with_its_defaults(served):
         {"request_compression_algorithm": "gzip"},
     ]
     for more in asked:
-        result = client.infer("mixed", inputs, headers=token, request_id="mine", **more)
+        result = client.infer("mixed", inputs, headers=dict(token), request_id="mine", **more)
         np.testing.assert_array_equal(result.as_numpy("prediction"), expected)
         assert result.get_response()["id"] == "mine"
     with pytest.raises(triton.InferenceServerException, match="missing column"):
-        client.infer("mixed", inputs[1:], headers=token)
+        client.infer("mixed", inputs[1:], headers=dict(token))
     client.close()
 
 
