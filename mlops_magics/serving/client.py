@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,14 +179,28 @@ def _rows(data: Any) -> tuple[list[str], list[list[Any]]]:
         if not all(isinstance(row, Mapping) for row in data):
             raise InvalidArgument("rows must be mappings of column to value")
         columns = list(dict.fromkeys(name for row in data for name in row))
+        for index, row in enumerate(data):
+            for name, value in row.items():
+                if isinstance(value, float) and math.isinf(value):
+                    raise _infinite(name, index)
         return columns, [[json_value(row.get(name)) for name in columns] for row in data]
     if hasattr(data, "columns") and hasattr(data, "itertuples"):
+        for name, series in data.items():
+            if series.dtype.kind == "f" and (infinite := series.abs() == math.inf).any():
+                raise _infinite(name, int(infinite.to_numpy().argmax()))
         values = [json_values(data.iloc[:, index]) for index in range(len(data.columns))]
         return [str(name) for name in data.columns], [
             list(row) for row in zip(*values, strict=True)
         ]
     raise InvalidArgument(
         f"{type(data).__name__} has no rows to predict", hint="give a DataFrame or mappings"
+    )
+
+
+def _infinite(column: Any, row: int) -> InvalidArgument:
+    return InvalidArgument(
+        f"row {row}, column {str(column)!r}: an infinite number cannot be sent as JSON",
+        hint="leave the row out, or replace the value by what the model was trained with",
     )
 
 

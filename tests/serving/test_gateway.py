@@ -206,6 +206,13 @@ def test_open_inference_metadata_and_readiness(served):
         assert "300 at 0 is no INT8" in client.post(INFER, json=wrong).json()["error"]
 
 
+def test_an_infinite_number_is_named_before_anything_is_sent(served):
+    rows = served.rows.head(3).assign(wind=[1.0, -np.inf, np.nan])
+    for data in (rows, rows.to_dict("records")):
+        with pytest.raises(mlops.InvalidArgument, match="row 1, column 'wind': an infinite number"):
+            mlops.predict("mixed", data, workspace=served.workspace)
+
+
 def test_each_request_leaves_a_line_in_the_spool_the_refused_too(served):
     row = served.values()
     with served.client() as client:
