@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -47,7 +47,7 @@ def project(workspace: Workspace) -> int:
             ).all()
             live = connection.execute(
                 sa.select(revisions)
-                .where(revisions.c.status.in_(LIVE))
+                .where(revisions.c.status.in_(LIVE) | revisions.c.id.in_(routed(named)))
                 .where(revisions.c.endpoint.in_([row.name for row in named]))
             ).all()
         before = Plan.read(folder.plan)
@@ -61,7 +61,8 @@ def project(workspace: Workspace) -> int:
                     model=row.model,
                     version=row.version,
                     package=row.package,
-                    workers=row.workers,
+                    # one that has failed with nothing to follow it answers 503
+                    workers=row.workers if row.status in LIVE else 0,
                     runtime=row.runtime or "",
                     python=(row.environment or {}).get("python", ""),
                 )
@@ -80,6 +81,11 @@ def project(workspace: Workspace) -> int:
             plan = msgspec.structs.replace(plan, generation=before.generation + 1)
             plan.write(folder.plan)
     return plan.generation
+
+
+def routed(endpoints: Iterable[Any]) -> list[int]:
+    """Return the revisions that have traffic, by the endpoints' rows."""
+    return [int(share["revision"]) for row in endpoints for share in row.traffic]
 
 
 def log_policy(settings: dict[str, Any] | None) -> LogPolicy:

@@ -30,7 +30,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlops_magics.deployment import plan
+from mlops_magics.deployment import failover, plan
 from mlops_magics.deployment.attendance import Attendance
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
@@ -111,6 +111,7 @@ class Agent:
     def _reconcile(self) -> None:
         """Complete what a killed process has left between the database and the server's plan."""
         if time.monotonic() >= self._reconcile_at:
+            failover.check(self.workspace)
             plan.project(self.workspace)
             self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
 
