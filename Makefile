@@ -8,7 +8,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tour test lint types bench docs clean constraints browser
+.PHONY: help setup tour test soak lint types bench docs clean constraints browser
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ lint: setup  ## style, types, import contracts
 test: lint  ## everything: style, types, contracts, unit, integration, notebooks, browser
 	@npm --prefix extension run --silent test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+soak: setup  ## the tests of faults in their long form: kills, swaps, outages under load
+	@$(BIN)/python -m pytest tests/faults --soak -o timeout=3600 -q
 
 bench: setup  ## measure side by side with peers; writes benchmarks/results
 	@$(BIN)/python -m benchmarks

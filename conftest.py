@@ -27,6 +27,29 @@ for name in [name for name in os.environ if name.startswith(("MLOPS_", "MLFLOW_T
 collect_ignore_glob = ["mlops_magics/store/migrations/env.py"]
 
 
+FIGURES: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What tests have measured, told at the end of the run."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--soak", action="store_true", help="run the tests of faults in their long form"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def figure(request):
+    """Tell a figure at the end of the run; with several processes, nobody hears it."""
+    name = request.node.name
+    figures = request.config.stash.setdefault(FIGURES, [])
+    return lambda text: figures.append(f"{name}: {text}")
+
+
 @pytest.fixture(scope="session")
 def workspace_template(tmp_path_factory) -> Path:
     """A workspace whose databases have their tables: MLflow takes seconds to make them."""

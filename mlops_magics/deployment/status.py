@@ -201,8 +201,27 @@ def _middleware(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:
     value = running.url if not dead else f"{running.url}, without its {' and '.join(dead)}"
     fix = "mlops stop, then deploy again" if dead else None
     yield Part("middleware", "server", value, not dead, fix)
+    yield from _log(workspace)
     for name, model in endpoints.items():
         yield Part("middleware", f"endpoint {name}", model)
+
+
+def _log(workspace: Workspace) -> Iterator[Part]:
+    """Tell how much of the inference log waits for the database, and what could not be written."""
+    try:
+        spool = server.state(workspace)["spool"]
+    except MlopsError:
+        return  # the server is reported as a part of its own
+    failures = {reason: count for reason, count in spool["failures"].items() if count}
+    mega = 1024**2
+    value = f"{spool['bytes'] / mega:.1f} of {spool['limit'] / mega:,.0f} MiB wait to be loaded"
+    if failures:
+        value += "; writes failed since its start: "
+        value += ", ".join(f"{count} ({reason})" for reason, count in failures.items())
+    failing = bool(spool["failing"])
+    room = "make room on the disk; answers have no X-Prediction-Id until then"
+    fix = (room if failures.get("disk") else "mlops doctor") if failing else None
+    yield Part("middleware", "inference log", value, not failing, fix)
 
 
 def _tracking(workspace: Workspace) -> Part:

@@ -78,7 +78,6 @@ class WorkerLink(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         head = self.batcher.schema.serialize().to_pybytes()
         self._transport.write(wire.FRAME.pack(len(head), 0) + head)
-        self.batcher.joined(self)
 
     def send(self, items: list[Item]) -> None:
         """Give the worker a batch."""
@@ -99,6 +98,9 @@ class WorkerLink(asyncio.Protocol):
             return
         body = bytes(self._buffer[wire.REPLY.size :])
         self._buffer.clear()
+        if status == wire.WELCOME:
+            self.batcher.joined(self)
+            return
         items, self.items = self.items, []
         self.batcher.answered(self, items, status, body)
 

@@ -21,8 +21,9 @@ __all__ = ["CRASHES", "Child"]
 _log = logging.getLogger("mlops_magics.supervision")
 
 CRASHES, WITHIN = 5, 60.0
-"""So many crashes in so many seconds end a worker for good."""
+"""So many crashes in so many seconds end a worker for good; time to come up is not counted."""
 
+_SETTLED_UP = 30.0
 _SETTLED = 5.0  # a process that has lived so long is started again at once
 _LONGEST_WAIT = 5.0
 _MEMORY_GRACE = 5.0
@@ -56,7 +57,7 @@ class Child:
         self.pass_fds = tuple(pass_fds)
         self.identity: Identity | None = None
         self.status: int | None = None
-        self.crashes: deque[float] = deque(maxlen=CRASHES)
+        self.crashes: deque[tuple[float, float]] = deque(maxlen=CRASHES)
         self.start_at = 0.0
         self.given_up = False
         self._popen: subprocess.Popen[bytes] | None = None
@@ -143,13 +144,26 @@ class Child:
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGTERM)
 
-    def crashed(self, now: float) -> None:
-        """Note a crash: one that follows soon on a start makes the next start wait longer."""
-        self.crashes.append(now)
-        self._streak = 0 if now - self._began > _SETTLED else self._streak + 1
+    def crashed(self, now: float, up: float | None = None) -> None:
+        """Note a crash: one that follows soon on a start makes the next start wait longer.
+
+        Parameters
+        ----------
+        now : float
+            The monotonic clock.
+        up : float, optional
+            Seconds for which a worker was ready; None: it never was, or it is no worker.
+        """
+        lived = now - self._began
+        # a model that takes long to come up and then goes wrong at once takes longer for as many
+        soon = self.status not in (None, -signal.SIGKILL) and (up is None or up < _SETTLED_UP)
+        self.crashes.append((now, lived if soon or self._sentence else 0.0))
+        self._streak = 0 if lived > _SETTLED else self._streak + 1
         waits = self._streak > 1
         self.start_at = now + (min(0.1 * 2**self._streak, _LONGEST_WAIT) if waits else 0.0)
 
     def crashes_too_often(self, now: float) -> bool:
         """Whether starting it again is pointless."""
-        return len(self.crashes) == CRASHES and now - self.crashes[0] < WITHIN
+        # the first one may have lived long before
+        within = WITHIN + sum(longer for _, longer in list(self.crashes)[1:])
+        return len(self.crashes) == CRASHES and now - self.crashes[0][0] < within

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_magics.store.processes import Identity
 from mlops_magics.store.workspace import write_atomic
 
 if TYPE_CHECKING:
@@ -63,6 +65,21 @@ class ServerFolder:
     def state(self, revision: int, index: int) -> dict[str, Any] | None:
         """Read a worker's state: ``starting``, ``ready`` or ``failed``; None before it began."""
         return read_json(self.state_file(revision, index))
+
+    def is_up(self, revision: int, index: int) -> bool:
+        """Whether a worker has loaded its model, and lives."""
+        state = self.state(revision, index) or {}
+        identity = state.get("identity")
+        if state.get("state") != "ready" or identity is None:
+            return False
+        return Identity.from_dict(identity).alive()
+
+    def up_seconds(self, revision: int, index: int) -> float | None:
+        """Return for how long a worker has been ready; None if it is not."""
+        state = self.state(revision, index) or {}
+        if state.get("state") != "ready":
+            return None
+        return time.time() - self.state_file(revision, index).stat().st_mtime
 
     def write_state(self, revision: int, index: int, **state: Any) -> None:
         """Replace a worker's state."""

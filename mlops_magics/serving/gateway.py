@@ -35,6 +35,7 @@ from mlops_magics.store.workspace import Workspace
 
 __all__ = ["Gateway", "main"]
 
+_LINK_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -130,7 +131,9 @@ async def serve(gateway: Gateway, listener: socket.socket) -> None:
     )
     folder = gateway.folder
     server = DrainingServer(
-        config, listener, lambda: (read_json(folder.server) or {"ending": True})["ending"]
+        config,
+        listener,
+        lambda: (read_json(folder.server) or {"ending": True}).get("ending", False),
     )
     watch = Watch(folder, listener.fileno())
     watch.start()
@@ -140,6 +143,7 @@ async def serve(gateway: Gateway, listener: socket.socket) -> None:
     hand_over = await asyncio.start_unix_server(
         lambda _, writer: _hand_over(writer, listener), ServerFolder.listener_socket
     )
+    await gateway.router.linked(_LINK_SECONDS)
     # uvicorn raises the signal that has ended it once more, when all is done
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     await server.serve(sockets=[listener.dup()])

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,18 @@ class Router:
             for index in range(planned.workers)
         ]
         return revision
+
+    async def linked(self, timeout: float) -> None:
+        """Wait until workers that are up have welcomed us: before that we could only refuse."""
+        up = [
+            revision.batcher
+            for revision in self.revisions.values()
+            for index in range(revision.planned.workers)
+            if revision.batcher and self.folder.is_up(revision.planned.id, index)
+        ]
+        end = time.monotonic() + timeout
+        while not all(batcher.ready for batcher in up) and time.monotonic() < end:
+            await asyncio.sleep(0.005)
 
     async def _keep_linked(self, revision: Revision, batcher: Batcher, index: int) -> None:
         """Hold a connection to a worker, and make a new one whenever it is lost."""

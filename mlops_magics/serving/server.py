@@ -176,12 +176,13 @@ def stop(workspace: Workspace, timeout: float = 60.0) -> int:
 
 def _end_left(workspace: Workspace, names: Sequence[str] = ()) -> None:
     """End what a killed supervisor has left: the gateway first, the agent last."""
-    left = [one for one in census(workspace.path) if not names or one.name in names]
-    for one in sorted(left, key=lambda one: (one.name != "gateway", one.name == "agent")):
-        if one.identity.signal(signal.SIGTERM):
-            _wait_gone([one.identity], 15.0)
-        one.identity.signal(signal.SIGKILL)
-    _wait_gone([one.identity for one in left], 5.0)
+    # again, for what one of them has started meanwhile
+    while left := [one for one in census(workspace.path) if not names or one.name in names]:
+        for one in sorted(left, key=lambda one: (one.name != "gateway", one.name == "agent")):
+            if one.identity.signal(signal.SIGTERM):
+                _wait_gone([one.identity], 15.0)
+            one.identity.signal(signal.SIGKILL)
+        _wait_gone([one.identity for one in left], 5.0)
 
 
 def processes(workspace: Workspace) -> dict[str, Identity]:

@@ -85,6 +85,8 @@ class Spool:
     failures : dict of str to int
         How many writes failed, by reason: ``limit``, ``disk`` (full, over a quota), ``sync``
         (written, but not known to be on the disk), ``other``.
+    failing : bool
+        Whether the last write failed.
     written : int
         Bytes written by this process.
 
@@ -102,6 +104,7 @@ class Spool:
         self.folder = folder
         self.limit = limit
         self.failures = dict.fromkeys(("limit", "disk", "sync", "other"), 0)
+        self.failing = False
         self.written = 0
         self._segment = segment
         self._held = 0
@@ -131,6 +134,12 @@ class Spool:
             self._look()
             if self._held + len(data) > self.limit:
                 self.failures["limit"] += 1
+                self.failing = True
+                if self._size:
+                    # only a segment that is followed by another is deleted once it is loaded
+                    self._retire()
+                    with contextlib.suppress(OSError):
+                        self._open()
                 raise OSError(errno.EDQUOT, f"the spool holds its limit of {self.limit} bytes")
         if self._size + len(data) > self._segment and self._size:
             self._retire()
@@ -141,6 +150,7 @@ class Spool:
                 view = view[os.write(descriptor, view) :]
         except OSError as exc:
             self.failures["disk" if exc.errno in _DISK else "other"] += 1
+            self.failing = True
             if self._descriptor is not None:
                 # never written to again: the agent may have read past the cut already, and would
                 # pass over as many bytes of what came after it
@@ -151,12 +161,18 @@ class Spool:
         self._size += len(data)
         self._held += len(data)
         self.written += len(data)
+        self.failing = False
         self._dirty.set()
 
     def state(self) -> dict[str, Any]:
         """Return what health and status tell: bytes held, the limit, failures by reason."""
         self._look()
-        return {"bytes": self._held, "limit": self.limit, "failures": dict(self.failures)}
+        return {
+            "bytes": self._held,
+            "limit": self.limit,
+            "failing": self.failing,
+            "failures": dict(self.failures),
+        }
 
     def _look(self) -> None:
         """Count what lies in the folder, at most once a second: the agent takes from it."""

@@ -190,14 +190,14 @@ class Supervisor:
             if child.status == _LOAD_FAILED:
                 child.given_up = True  # its own state file has the reason
                 return
-            child.crashed(now)
+            child.crashed(now, self.folder.up_seconds(revision, index))
             if child.crashes_too_often(now):
                 child.given_up = True
                 self.folder.write_state(
                     revision,
                     index,
                     state="failed",
-                    reason=f"the worker {child.ended()}, {CRASHES} times within a minute",
+                    reason=f"the worker {child.ended()}, {CRASHES} times in a row",
                 )
                 return
             self.folder.write_state(revision, index, state="starting", reason=child.ended())

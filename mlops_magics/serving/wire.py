@@ -1,8 +1,9 @@
 """The wire between gateway and worker: Arrow record batches in length-prefixed frames.
 
-A conversation begins with the schema; each request is one record batch (`Layout` says how rows
-become one) and the parameters as JSON, each answer one byte of status, and outputs with their
-schema or a message. Nothing that could run code is exchanged.
+A conversation begins with the schema, which is welcomed: a process that is ending connects no
+more, though its socket still may. Each request is one record batch (`Layout` says how rows become
+one) and the parameters as JSON, each answer one byte of status, and outputs with their schema or a
+message. Nothing that could run code is exchanged.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "FAILURE",
     "FRAME",
     "REPLY",
+    "WELCOME",
     "arrow_schema",
     "frame",
     "outputs",
@@ -33,7 +35,7 @@ FRAME = struct.Struct("!II")
 _LENGTH = struct.Struct("!I")
 REPLY = struct.Struct("!BI")
 """Head of a frame from the worker: status and length."""
-ANSWER, FAILURE = 0, 1
+ANSWER, FAILURE, WELCOME = 0, 1, 2
 
 _ARROW = {
     "boolean": pa.bool_(),

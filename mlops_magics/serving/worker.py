@@ -40,6 +40,7 @@ LOAD_FAILED = 3
 """Exit status of a worker whose model cannot be loaded: starting it again would not help."""
 
 _IDLE_MILLISECONDS = 500
+_WARM_SECONDS = 30  # at the least: the first batch pays for lazy imports
 _log = logging.getLogger("mlops_magics.worker")
 
 
@@ -80,6 +81,7 @@ class Worker:
 
     def _converse(self, connection: socket.socket) -> None:
         layout = Layout(pa.ipc.read_schema(pa.py_buffer(_frame(connection)[0])))
+        connection.sendall(wire.REPLY.pack(wire.WELCOME, 0))
         arrivals = select.poll()
         arrivals.register(connection, select.POLLIN)
         while self._asked < 2:
@@ -189,7 +191,9 @@ def main(arguments: list[str]) -> int:
         from mlops_magics.store import predictors
 
         predictor = predictors.load(package, runtime=runtime)
+        signal.alarm(max(settings.worker_timeout, _WARM_SECONDS))
         _warm(predictor, package)
+        signal.alarm(0)
     except Exception as exc:  # a model's code can raise anything; the reason goes to the deployer
         _log.exception("the model cannot be loaded")
         reason = exc.message if isinstance(exc, MlopsError) else f"{type(exc).__name__}: {exc}"

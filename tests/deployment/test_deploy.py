@@ -60,7 +60,7 @@ def test_a_revision_that_fails_its_checks_leaves_the_previous_one_serving(worksp
     failures = {
         "broken_at_load": "cannot serve the model: RuntimeError: the weights are gone",
         "different_here": "golden row 0: the model answers",
-        "deadly": "5 times within a minute",
+        "deadly": "5 times in a row",
     }
     for name, reason in failures.items():
         with pytest.raises(mlops.DeployFailed, match=reason):

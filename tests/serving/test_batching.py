@@ -26,7 +26,10 @@ class Played:
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: WorkerLink(self.batcher), sock=ours)
         reader, writer = await asyncio.open_connection(sock=theirs)
+        before = self.batcher.ready
         self.task = loop.create_task(self.serve(reader, writer))
+        while self.batcher.ready == before:
+            await asyncio.sleep(0)
 
     async def serve(self, reader, writer):
         async def frame():
@@ -35,6 +38,7 @@ class Played:
             return await reader.readexactly(length)
 
         layout = Layout(pa.ipc.read_schema(pa.py_buffer(await frame())))
+        writer.write(wire.REPLY.pack(wire.WELCOME, 0))
         while True:
             rows = layout.unpack(await frame()).frame()
             self.sizes.append(len(rows))

@@ -87,6 +87,7 @@ def test_past_its_limit_lines_are_refused_until_the_agent_has_taken_some_away(
     assert spool.state() == {
         "bytes": 22,
         "limit": 30,
+        "failing": True,
         "failures": {"limit": 1, "disk": 0, "sync": 0, "other": 0},
     }
     min(tmp_path.glob("*.jsonl")).unlink()
