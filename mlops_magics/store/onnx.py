@@ -70,14 +70,27 @@ class OnnxPredictor(Predictor):
         super().__init__(run, manifest, self._answer_frame)
         self._run = run
         self._outputs = [output]
-        self._inputs = tuple(inputs)
         (described,) = self.signature["outputs"]
         spec = described["tensor-spec"]
         self._shape = tuple(spec["shape"])
         self._dtype = None if spec["dtype"] == "object" else spec["dtype"]
+        kinds = {str(column["name"]): column["type"] for column in self.signature["inputs"]}
         places = {name: index for index, name in enumerate(self.columns)}
-        self._plan = [
-            (each.name, [places[name] for name in each.columns], each.kind) for each in self._inputs
+        # numbers go as one block, which costs as much as a single column
+        (whole,) = inputs if len(inputs) == 1 and len(kinds) > 1 else (None,)
+        self._matrix = whole.name if whole and "boolean" not in kinds.values() else None
+        self._block = [
+            each.name
+            for each in inputs
+            if not self._matrix and each.kind == "float64" and kinds.get(each.name) != "boolean"
+        ]
+        if whole or len(self._block) < 2:
+            self._block = []
+        self._block_places = [places[name] for name in self._block]
+        self._rest = [
+            (each.name, [places[name] for name in each.columns], each.kind)
+            for each in inputs
+            if each.name not in (self._matrix, *self._block)
         ]
 
     def predict_batch(self, batch: Any) -> np.ndarray[Any, Any]:
@@ -88,11 +101,22 @@ class OnnxPredictor(Predictor):
         ndarray of shape (n_rows,) or (n_rows, n_outputs)
             As the native model gives it.
         """
-        columns = batch.columns
+        import numpy as np
+
         feeds = {
-            name: _tensor([columns[place] for place in places], kind, batch.num_rows)
-            for name, places, kind in self._plan
+            name: _tensor([batch.column(place) for place in places], kind, batch.num_rows)
+            for name, places, kind in self._rest
         }
+        if self._matrix:
+            feeds[self._matrix] = np.asarray(
+                batch.to_tensor(null_to_nan=True).to_numpy(), dtype="float64"
+            )
+        if self._block:
+            chosen = batch.select(self._block_places)
+            block = chosen.to_tensor(null_to_nan=True, row_major=False).to_numpy()
+            block = block.astype("float64", copy=False)
+            for place, name in enumerate(self._block):
+                feeds[name] = block[:, place : place + 1]
         return self._shaped(self._run(self._outputs, feeds)[0])
 
     def _answer_frame(self, data: pd.DataFrame) -> np.ndarray[Any, Any]:
@@ -101,6 +125,8 @@ class OnnxPredictor(Predictor):
         arrays = []
         for name in self.columns:
             array = pa.array(data[name], from_pandas=True)
+            if pa.types.is_null(array.type):
+                array = array.cast(pa.float64())
             arrays.append(array.dictionary_decode() if hasattr(array, "dictionary") else array)
         return self.predict_batch(pa.RecordBatch.from_arrays(arrays, names=self.columns))
 

@@ -11,6 +11,9 @@ import nbformat
 import papermill
 import pytest
 
+import mlops_magics as mlops
+from mlops_magics.store import models
+from mlops_magics.store.onnx import RECORD
 from mlops_magics.store.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +61,7 @@ def run_pipeline(project, *arguments, path="pipeline.yaml"):
 @pytest.fixture(scope="module")
 def record(project):
     """The pipeline's run, as the shell tells it to a machine."""
-    done = run_pipeline(project, "--param", "month=3", *SMALL, "--json")
+    done = run_pipeline(project, "--param", "month=3", *SMALL, "--param", "runtime=onnx", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -89,6 +92,38 @@ def test_the_shell_leaves_notebooks_a_run_for_each_step_and_a_version(record, wo
     found = client.get_model_version_by_alias("flight-delay", "challenger")
     assert str(found.version) == outputs["register"]["version"] == "1"
     assert found.run_id == outputs["train"]["run"]
+
+
+def test_the_model_of_the_pipeline_is_proven_equal_in_onnx_runtime(record, workspace):
+    outputs = {item["step"]: item["outputs"] for item in record["steps"]}
+    kept = json.loads((models.fetch(workspace, outputs["package"]["package"]) / RECORD).read_text())
+    assert kept["verdict"] == "equal"
+    assert kept["rows"] == 2000
+    assert [one["kind"] for one in kept["inputs"]].count("str") == 3
+
+
+def test_a_season_of_flights_is_equal_on_all_reference_rows(project, workspace, monkeypatch):
+    monkeypatch.syspath_prepend(project / "notebooks" / "flight_delay")
+    import flights
+
+    train = flights.load([1, 2, 3])
+    features = train[flights.FEATURES]
+    assert features["seats"].isna().any()
+    assert features["temp"].isna().any()
+    model = flights.boosting(max_iter=30).fit(features, train[flights.TARGET])
+    packed = mlops.package(
+        model,
+        name="season",
+        data=train,
+        target=flights.TARGET,
+        predict_fn="predict_proba",
+        runtime="onnx",
+        workspace=workspace,
+    )
+    assert packed.onnx["verdict"] == "equal"
+    assert packed.onnx["rows"] > 50_000
+    assert packed.onnx["label_disagreements"] == 0
+    assert packed.onnx["greatest_difference"] < 1e-12
 
 
 def test_an_unknown_parameter_is_refused_before_any_kernel(record, project, workspace):
