@@ -166,6 +166,8 @@ def _refuse_early(model: Any, predict_fn: str, content: Mapping[str, Any]) -> No
         raise _Refused(f"{name} is no scikit-learn model, and Python code cannot be converted")
     if predict_fn not in ("predict", "predict_proba"):
         raise _Refused(f"{predict_fn} has no counterpart; predict and predict_proba have")
+    if content["signature"]["inputs"][0]["type"] == "tensor":
+        raise _Refused("it takes arrays; a model of a DataFrame's columns can be converted")
     outputs = content["signature"]["outputs"]
     if len(outputs) != 1 or outputs[0]["type"] != "tensor":
         raise _Refused(f"{predict_fn} gives a table, not an array")

@@ -324,13 +324,12 @@ def _describe(
         },
     }
     content["runtime"] = "native"
-    if runtime == "onnx" and not framed:
-        raise InvalidArgument(
-            "a model of arrays has no ONNX form here",
-            hint="train and package it with a DataFrame, or leave --runtime onnx out",
-        )
     if runtime == "onnx":
-        rows = sample if sample is features else pd.concat([sample, golden])
+        rows = sample
+        if framed and sample is not features:
+            # by the rows' own labels, so that one that differs is found again
+            labelled = golden.set_axis([f"golden {place}" for place in range(len(golden))])
+            rows = pd.concat([features.iloc[chosen], labelled])
         outcome = onnx.write(private, model, rows, predict_fn, content)
         folder.write_json(private / "mlops" / "onnx.json", outcome.record)
         content["runtime"] = outcome.runtime

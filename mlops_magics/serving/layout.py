@@ -107,6 +107,11 @@ class Rows:
                 arrays[place] = values.slice(position * count, count)
         return pa.RecordBatch.from_arrays(arrays, schema=self.layout.schema)
 
+    def groups(self) -> list[tuple[list[int], Any]]:
+        """Return the columns' places in the schema, and their values, of each group."""
+        groups = self.layout.groups
+        return [(places, values) for (_, places), values in zip(groups, self.values, strict=True)]
+
     def frame(self) -> Any:
         """Return the rows as the model takes them: a DataFrame, or of tensors arrays."""
         layout = self.layout

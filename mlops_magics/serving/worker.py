@@ -137,9 +137,9 @@ def _exactly(connection: socket.socket, count: int) -> bytearray:
 
 def _prediction(predictor: Predictor) -> Callable[[Rows], Any]:
     """Return what answers a batch: without pandas where the model needs none."""
-    directly: Callable[[Any], Any] | None = getattr(predictor, "predict_batch", None)
+    directly: Callable[..., Any] | None = getattr(predictor, "predict_columns", None)
     if directly is not None:
-        return lambda rows: directly(rows.batch)
+        return lambda rows: directly(rows.groups(), rows.count)
     return lambda rows: predictor.predict(rows.frame())
 
 

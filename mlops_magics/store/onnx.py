@@ -74,27 +74,22 @@ class OnnxPredictor(Predictor):
         spec = described["tensor-spec"]
         self._shape = tuple(spec["shape"])
         self._dtype = None if spec["dtype"] == "object" else spec["dtype"]
-        kinds = {str(column["name"]): column["type"] for column in self.signature["inputs"]}
         places = {name: index for index, name in enumerate(self.columns)}
-        # numbers go as one block, which costs as much as a single column
-        (whole,) = inputs if len(inputs) == 1 and len(kinds) > 1 else (None,)
-        self._matrix = whole.name if whole and "boolean" not in kinds.values() else None
-        self._block = [
-            each.name
-            for each in inputs
-            if not self._matrix and each.kind == "float64" and kinds.get(each.name) != "boolean"
-        ]
-        if whole or len(self._block) < 2:
-            self._block = []
-        self._block_places = [places[name] for name in self._block]
-        self._rest = [
-            (each.name, [places[name] for name in each.columns], each.kind)
-            for each in inputs
-            if each.name not in (self._matrix, *self._block)
+        self._plan = [
+            (each.name, [places[name] for name in each.columns], each.kind) for each in inputs
         ]
 
-    def predict_batch(self, batch: Any) -> np.ndarray[Any, Any]:
-        """Predict for each row of an Arrow record batch with the signature's columns in order.
+    def predict_columns(
+        self, groups: Sequence[tuple[Sequence[int], Any]], rows: int
+    ) -> np.ndarray[Any, Any]:
+        """Predict for each row of Arrow columns.
+
+        Parameters
+        ----------
+        groups : sequence of (places, pyarrow.Array)
+            Columns of one type, one after another in the array, and their places in the signature.
+        rows : int
+            How many.
 
         Returns
         -------
@@ -103,32 +98,37 @@ class OnnxPredictor(Predictor):
         """
         import numpy as np
 
-        feeds = {
-            name: _tensor([batch.column(place) for place in places], kind, batch.num_rows)
-            for name, places, kind in self._rest
-        }
-        if self._matrix:
-            feeds[self._matrix] = np.asarray(
-                batch.to_tensor(null_to_nan=True).to_numpy(), dtype="float64"
-            )
-        if self._block:
-            chosen = batch.select(self._block_places)
-            block = chosen.to_tensor(null_to_nan=True, row_major=False).to_numpy()
-            block = block.astype("float64", copy=False)
-            for place, name in enumerate(self._block):
-                feeds[name] = block[:, place : place + 1]
+        columns: list[Any] = [None] * len(self.columns)
+        feeds = {}
+        for places, values in groups:
+            block = _values(values).reshape(len(places), rows)
+            for place, column in zip(places, block, strict=True):
+                columns[place] = column
+        for name, chosen, kind in self._plan:
+            if len(chosen) == 1:
+                tensor = columns[chosen[0]].reshape(-1, 1)
+            elif len(groups) == 1:  # the matrix as it came, and the signature's order is its own
+                tensor = np.ascontiguousarray(block.T)
+            else:
+                tensor = np.stack([columns[place] for place in chosen], axis=1)
+            feeds[name] = tensor if kind in ("str", tensor.dtype.name) else tensor.astype(kind)
         return self._shaped(self._run(self._outputs, feeds)[0])
+
+    def predict_batch(self, batch: Any) -> np.ndarray[Any, Any]:
+        """Predict for each row of a record batch that has the signature's columns, in its order."""
+        groups = [((place,), column) for place, column in enumerate(batch.columns)]
+        return self.predict_columns(groups, batch.num_rows)
 
     def _answer_frame(self, data: pd.DataFrame) -> np.ndarray[Any, Any]:
         import pyarrow as pa
 
-        arrays = []
-        for name in self.columns:
+        groups = []
+        for place, name in enumerate(self.columns):
             array = pa.array(data[name], from_pandas=True)
-            if pa.types.is_null(array.type):
-                array = array.cast(pa.float64())
-            arrays.append(array.dictionary_decode() if hasattr(array, "dictionary") else array)
-        return self.predict_batch(pa.RecordBatch.from_arrays(arrays, names=self.columns))
+            if hasattr(array, "dictionary"):
+                array = array.dictionary_decode()
+            groups.append(((place,), array))
+        return self.predict_columns(groups, len(data))
 
     def _shaped(self, found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if found.ndim != len(self._shape):
@@ -138,25 +138,21 @@ class OnnxPredictor(Predictor):
         return found
 
 
-def _tensor(columns: Sequence[Any], kind: str, rows: int) -> np.ndarray[Any, Any]:
-    """Return Arrow columns as one tensor of shape (n_rows, n_columns)."""
+def _values(array: Any) -> np.ndarray[Any, Any]:
+    """Return an Arrow array's values; a missing number is NaN, a missing text `MISSING`."""
     import numpy as np
+    import pyarrow as pa
 
-    if kind == "str":
-        found = np.empty((rows, len(columns)), dtype=object)
-        for index, column in enumerate(columns):
-            values = column.to_pylist()
-            if column.null_count:
-                values = [MISSING if each is None else each for each in values]
-            found[:, index] = values
-        return found
-    if len(columns) == 1:
-        block = columns[0].to_numpy(zero_copy_only=False)
-        return np.asarray(block, dtype=kind).reshape(-1, 1)
-    block = np.empty((len(columns), rows), dtype=kind)
-    for index, column in enumerate(columns):
-        block[index] = column.to_numpy(zero_copy_only=False)
-    return block.T.copy()
+    if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+        found: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=False)
+        # truth values with missing ones are objects; so is a column without any value
+        return found.astype("float64") if found.dtype == object else found
+    listed = array.to_pylist()
+    if array.null_count:
+        listed = [MISSING if each is None else each for each in listed]
+    text = np.empty(len(listed), dtype=object)
+    text[:] = listed
+    return text
 
 
 def load(folder: Path, manifest: Mapping[str, Any]) -> OnnxPredictor:
