@@ -13,7 +13,7 @@ from mlops_magics.errors import ModelError, NotFound
 from mlops_magics.packaging import examples, folder
 from mlops_magics.packaging.drivers import drivers_of
 from mlops_magics.packaging.flavors import Written
-from mlops_magics.store import datasets, evidence, models, predictors
+from mlops_magics.store import datasets, evidence, models, packages, predictors
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
@@ -152,8 +152,11 @@ def log(
             client.log_outputs(run_id, [entities.LoggedModelOutput(model_id, step=0)])
             _log_metrics(workspace, run_id, model_id, report)
         settled = workspace.directory("packages") / digest
-        private.chmod(0o700)
         models.settle(private, settled)
+        logged = workspace.path / "artifacts" / "models"
+        if (logged / model_id).is_dir():  # MLflow copies with the caller's umask
+            logged.chmod(0o700)
+            packages.close_to_others(logged / model_id)
     except BaseException:
         with tracking.mapped():
             client.delete_logged_model(model_id)

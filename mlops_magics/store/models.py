@@ -277,6 +277,7 @@ def fetch(workspace: Workspace, ref: ModelRef | str) -> Path:
 
 def settle(folder: Path, target: Path) -> Path:
     """Move a complete package to its place; another process may have been faster."""
+    packages.close_to_others(folder)
     try:
         folder.rename(target)
     except OSError:

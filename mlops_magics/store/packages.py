@@ -17,7 +17,15 @@ from typing import Any
 
 from mlops_magics.errors import PackageCorrupt
 
-__all__ = ["MANIFEST", "digest_of", "files_of", "hashes_of", "read_manifest", "verify"]
+__all__ = [
+    "MANIFEST",
+    "close_to_others",
+    "digest_of",
+    "files_of",
+    "hashes_of",
+    "read_manifest",
+    "verify",
+]
 
 MANIFEST = "mlops/manifest.json"
 
@@ -152,3 +160,10 @@ def _corrupt(folder: Path, what: str) -> PackageCorrupt:
         f"package {folder.name}: {what}",
         hint="do not load it; package the model again: mlops package MODEL --data DATA",
     )
+
+
+def close_to_others(folder: Path) -> None:
+    """Give a folder and all in it to its owner alone, whatever the umask was."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
