@@ -41,6 +41,10 @@ if TYPE_CHECKING:
         Logs,
         logs,
     )
+    from mlops_magics.deployment.replay import (
+        Replay,
+        replay,
+    )
     from mlops_magics.deployment.rollback import (
         rollback,
     )
@@ -204,6 +208,7 @@ __all__ = [
     "Predictions",
     "Promotion",
     "Record",
+    "Replay",
     "Run",
     "RunNotFound",
     "Runs",
@@ -247,6 +252,7 @@ __all__ = [
     "predictions",
     "promote",
     "register",
+    "replay",
     "rollback",
     "run",
     "run_pipeline",
@@ -284,6 +290,10 @@ _HOMES = {
     "deployment.logs": (
         "Logs",
         "logs",
+    ),
+    "deployment.replay": (
+        "Replay",
+        "replay",
     ),
     "deployment.rollback": ("rollback",),
     "deployment.status": (

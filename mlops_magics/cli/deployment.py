@@ -17,12 +17,12 @@ from mlops_magics.cli.parameters import (
     Pairs,
     gather,
 )
-from mlops_magics.cli.verb import verb
+from mlops_magics.cli.verb import PROGRESS, verb
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["deploy", "endpoints", "traffic", "undeploy"]
+__all__ = ["deploy", "endpoints", "replay", "traffic", "undeploy"]
 
 
 @verb(
@@ -163,6 +163,42 @@ def traffic(
         promote=promote,
         rollback=rollback,
         reason=reason,
+        workspace=workspace,
+    )
+
+
+@verb(
+    "replay",
+    calls=["replay"],
+    in_shell="mlops replay flight-delay flight-delay@challenger --last 1h",
+    in_notebook="%mlops_replay flight-delay flight-delay@challenger --last 1h",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.argument("model", type=MODEL)
+@click.option("--last", type=DURATION, help="Only requests of this span until now, such as 1h.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Rows at the most, the newest.",
+)
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    endpoint: str,
+    model: Any,
+    last: str | None,
+    limit: int,
+    workspace: Workspace | None,
+) -> Any:
+    """Let MODEL answer ENDPOINT's captured requests, and compare with what was answered."""
+    return mlops.replay(
+        endpoint,
+        model,
+        last=last,
+        limit=limit,
+        progress=ctx.meta.get(PROGRESS),
         workspace=workspace,
     )
 

@@ -37,6 +37,7 @@ STAGES: dict[str, list[click.Command]] = {
     "Packaging": [packaging.package],
     "Registry": [registry.register, registry.registry, registry.promote, registry.rollback],
     "Deployment": [
+        deployment.replay,
         deployment.deploy,
         deployment.traffic,
         deployment.endpoints,

@@ -21,6 +21,7 @@ import numpy as np
 
 from mlops_magics.deployment import intervals
 from mlops_magics.monitoring import latency, statistics
+from mlops_magics.records import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,10 +103,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
+        return dict(plain(asdict(self)))
 
 
 def judge(rules: Rules, candidate: Side, baseline: Side, *, classes: bool) -> list[Finding]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-__all__ = ["measure"]
+__all__ = ["classifies", "measure"]
 
 _PREDICTIONS = 5_000  # newest predictions a side whose distribution is compared
 _LABELS = 20_000
@@ -70,10 +70,7 @@ def measure(
         packed = latency.unpack(window.latency)
         counts[window.revision].add(window.requests, window.errors, packed)
     references = {key: _reference(connection, key) for key in revisions}
-    classes = any(reference.task != "regression" for reference in references.values())
-    classes = classes and any(
-        reference.task is not None or reference.classes for reference in references.values()
-    )
+    classes = any(map(classifies, references.values()))
     sides = []
     for key in revisions:
         found, reference = counts[key], references[key]
@@ -86,6 +83,11 @@ def measure(
     if not numeric:
         sides = [_worded(side) for side in sides]
     return sides[0], sides[1], classes
+
+
+def classifies(reference: Reference) -> bool:
+    """Tell whether a model's answers are classes, as far as its package says so."""
+    return reference.task in ("binary", "multiclass") or bool(reference.classes)
 
 
 class _Counts:

@@ -1,4 +1,4 @@
-"""Evidence: test reports, kept as artifacts of MLflow's runs."""
+"""Evidence: test reports and replays, kept as artifacts of MLflow's runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PASSED_TAG",
+    "REPLAY_TAG",
     "REPORT",
     "REPORT_RUN_TAG",
     "attach",
@@ -29,12 +30,15 @@ __all__ = [
     "unsettled",
     "verdict",
     "witness",
+    "write_replay",
     "write_report",
 ]
 
 REPORT = "mlops/test_report.json"
 PASSED_TAG = "mlops.report.passed"
 REPORT_RUN_TAG = "mlops.report.run"
+REPLAY_TAG = "mlops.replay"
+"""Of the newest replay: whose requests, how many rows, and the share of equal answers."""
 
 
 def verdict(report: Mapping[str, Any]) -> bool | None:
@@ -106,6 +110,30 @@ def write_report(
     with workspace.tracking.mapped():
         for path in (REPORT, *([_place(key)] if key else [])):
             workspace.tracking.client.log_text(run_id, text, path)
+
+
+def write_replay(workspace: Workspace, ref: ModelRef, replay: Mapping[str, Any]) -> None:
+    """Keep a replay on the version that answered, and whole as an artifact of its run."""
+    from mlops_magics.records import plain
+
+    client, digest = workspace.tracking.client, ref.tags.get(models.DIGEST_TAG, "")
+    said = json.dumps(
+        {
+            "endpoint": replay["endpoint"],
+            "rows": replay["rows"],
+            "equal": replay["equality"]["share"],
+            "refused": sum(replay["refused"].values()),
+            "quality": replay["quality"] and replay["quality"]["difference"],
+        }
+    )
+    with workspace.tracking.mapped():
+        if ref.run_id:
+            path = f"mlops/replays/{digest[:16]}-{replay['endpoint']}.json"
+            client.log_text(ref.run_id, json.dumps(plain(replay), indent=1), path)
+        if ref.model_id:
+            client.set_logged_model_tags(ref.model_id, {REPLAY_TAG: said})
+        if ref.version:
+            client.set_model_version_tag(ref.name, ref.version, REPLAY_TAG, said)
 
 
 def read_report(workspace: Workspace, run_id: str, key: str = "") -> dict[str, Any] | None:

@@ -166,9 +166,9 @@ class Load:
             writer.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def live(tmp_path_factory, workspace_template):
-    """A workspace with a server for all tests of a module; each has endpoints of its own."""
+    """A workspace with a server for all tests of rollouts; each has endpoints of its own."""
     root = tmp_path_factory.mktemp("live") / "project"
     shutil.copytree(workspace_template, root)
     (root / ".mlops" / "token").unlink(missing_ok=True)
@@ -185,10 +185,30 @@ def load(live):
 
 @pytest.fixture
 def made(live):
-    """Package a function for the module's workspace, once."""
+    """Package a function for the live workspace."""
     functions = {function.__name__: function for function in FUNCTIONS}
 
     def make(name, model=None):
         return mlops.package(functions[name], name=model or name, data=ROWS, workspace=live)
+
+    return make
+
+
+@pytest.fixture
+def registered(live, made):
+    """Register a function's package under a name with MLflow's own client, as any tool may."""
+    client = live.tracking.client
+
+    def make(name, model):
+        package = made(name)
+        if not client.search_registered_models(f"name='{model}'"):
+            client.create_registered_model(model)
+        return client.create_model_version(
+            model,
+            source=f"models:/{package.model_id}",
+            run_id=package.run_id,
+            model_id=package.model_id,
+            tags={"mlops.digest": package.digest},
+        )
 
     return make

@@ -36,7 +36,7 @@ def entries(workspace, name):
     return [(row.action, row.actor, json.loads(row.details)) for row in rows]
 
 
-def eventually(found, seconds=60):
+def eventually(found, seconds=120):
     end = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < end, "it did not come to that"
