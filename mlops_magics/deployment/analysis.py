@@ -211,7 +211,7 @@ def _shift(candidate: Side, baseline: Side, limit: float) -> Finding | None:
     before, after, ordered = _histograms(baseline.predictions, candidate.predictions)
     before, after = statistics.pool(before, after, ordered=ordered)
     psi = statistics.population_stability(before, after) or 0.0
-    chance = (len(before) - 1) * (1 / before.sum() + 1 / after.sum())
+    chance = (len(before) - 1) * float(1 / before.sum() + 1 / after.sum())
     test = statistics.chi_squared(before, after)
     p_value = 1.0 if test is None else test.p_value
     value = max(0.0, psi - chance)

@@ -37,7 +37,8 @@ def test_a_challenger_answers_captured_requests_and_the_comparison_is_kept(live,
     kept = live.tracking.client.get_model_version("challenger", challenger.version)
     assert json.loads(kept.tags["mlops.replay"])["rows"] == 60
     run = live.tracking.client.list_artifacts(challenger.run_id, "mlops/replays")
-    assert [info.path for info in run] == [f"mlops/replays/{challenger.digest[:16]}-captured.json"]
+    digest = challenger.tags["mlops.digest"]
+    assert [info.path for info in run] == [f"mlops/replays/{digest[:16]}-captured.json"]
     t = tables.ledger.c
     with live.database.read() as connection:
         entry = connection.execute(sa.select(tables.ledger).where(t.seq == found.entry)).one()
