@@ -30,6 +30,8 @@ from mlops_magics.records import Record
 from mlops_magics.serving import wire
 from mlops_magics.serving.answering import Processes
 from mlops_magics.serving.chosen import choose
+from mlops_magics.serving.folder import ServerFolder
+from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.plan import SHADOW
 from mlops_magics.serving.validation import Invalid
 from mlops_magics.store import evidence, ledger, models, tables
@@ -191,7 +193,9 @@ def replay(
             hint=f"see: mlops predictions {endpoint}",
         )
     report(0, len(captured), "loading the challenger")
-    with closing(Processes(chosen.package, 1, chosen.python)) as answerer:
+    folder = ServerFolder.of(workspace).environments
+    processes = Processes(chosen.package, 1, chosen.runtime, chosen.python, folder)
+    with closing(processes) as answerer:
         masked = set(plan.log_policy(row.settings).mask) & set(answerer.schema.names)
         if masked:
             raise InvalidArgument(
@@ -276,8 +280,8 @@ def _row(answerer: Processes, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _batch(answerer: Processes, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
-    arrow = wire.arrow_schema(answerer.schema)
-    return pa.ipc.read_record_batch(pa.py_buffer(wire.pack(arrow, rows)[wire.FRAME.size :]), arrow)
+    layout = Layout(wire.arrow_schema(answerer.schema))
+    return layout.unpack(layout.pack(rows).to_pybytes()).batch
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[Any]:
