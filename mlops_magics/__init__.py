@@ -129,17 +129,17 @@ if TYPE_CHECKING:
         model_versions,
         promote,
     )
-    from mlops_magics.serving.batch import (
-        score,
-    )
     from mlops_magics.serving.client import (
         Predicted,
         predict,
     )
-    from mlops_magics.serving.scorings import (
+    from mlops_magics.serving.offline.batch import (
+        score,
+    )
+    from mlops_magics.serving.offline.scorings import (
         Scoring,
     )
-    from mlops_magics.serving.stream import (
+    from mlops_magics.serving.offline.stream import (
         stream,
     )
     from mlops_magics.settings import (
@@ -377,13 +377,13 @@ _HOMES = {
         "model_versions",
         "promote",
     ),
-    "serving.batch": ("score",),
+    "serving.offline.batch": ("score",),
     "serving.client": (
         "Predicted",
         "predict",
     ),
-    "serving.scorings": ("Scoring",),
-    "serving.stream": ("stream",),
+    "serving.offline.scorings": ("Scoring",),
+    "serving.offline.stream": ("stream",),
     "settings": ("Settings",),
     "store.workspace": ("Workspace",),
     "testing": (

@@ -28,10 +28,10 @@ from mlops_magics.monitoring import backlog, spans
 from mlops_magics.monitoring.references import Reference, References
 from mlops_magics.records import Record
 from mlops_magics.serving import wire
-from mlops_magics.serving.answering import Processes
-from mlops_magics.serving.chosen import choose
 from mlops_magics.serving.folder import ServerFolder
 from mlops_magics.serving.layout import Layout
+from mlops_magics.serving.offline.answering import Processes
+from mlops_magics.serving.offline.chosen import choose
 from mlops_magics.serving.plan import SHADOW
 from mlops_magics.serving.validation import Invalid
 from mlops_magics.store import evidence, ledger, models, tables

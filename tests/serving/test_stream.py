@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 import mlops_magics as mlops
-from mlops_magics.serving import feeds
+from mlops_magics.serving.offline import feeds
 from mlops_magics.store import tables
 
 from .test_score import CLASSES, numbered, place, spoilt  # noqa: F401

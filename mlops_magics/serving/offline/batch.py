@@ -22,16 +22,16 @@ from mlops_magics.errors import (
     MlopsError,
     SchemaMismatch,
 )
-from mlops_magics.serving import conveyor, scorings
-from mlops_magics.serving.answering import Answerer, Model, Processes
-from mlops_magics.serving.assembly import REJECTS, Assembled, Assembly, check_columns
-from mlops_magics.serving.chosen import Chosen, choose
 from mlops_magics.serving.folder import ServerFolder
-from mlops_magics.serving.outputs import Output
-from mlops_magics.serving.scorings import Scoring
-from mlops_magics.serving.screening import Screen
-from mlops_magics.serving.sinks import Memory, Sink
-from mlops_magics.serving.sources import Source, open_source
+from mlops_magics.serving.offline import conveyor, scorings
+from mlops_magics.serving.offline.answering import Answerer, Model, Processes
+from mlops_magics.serving.offline.assembly import REJECTS, Assembled, Assembly, check_columns
+from mlops_magics.serving.offline.chosen import Chosen, choose
+from mlops_magics.serving.offline.outputs import Output
+from mlops_magics.serving.offline.scorings import Scoring
+from mlops_magics.serving.offline.screening import Screen
+from mlops_magics.serving.offline.sinks import Memory, Sink
+from mlops_magics.serving.offline.sources import Source, open_source
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:

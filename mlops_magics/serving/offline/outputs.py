@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from mlops_magics.errors import InvalidArgument, LockTimeout
-from mlops_magics.serving.assembly import REJECTS
-from mlops_magics.serving.sinks import MARK, Sink, open_sink, sync_folder
+from mlops_magics.serving.offline.assembly import REJECTS
+from mlops_magics.serving.offline.sinks import MARK, Sink, open_sink, sync_folder
 from mlops_magics.store.workspace import write_atomic
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from mlops_magics.errors import InvalidArgument, SchemaMismatch, StoreError
-from mlops_magics.serving.feeds import engine_of
-from mlops_magics.serving.sinks import json_lines, sync_folder
+from mlops_magics.serving.offline.feeds import engine_of
+from mlops_magics.serving.offline.sinks import json_lines, sync_folder
 
 __all__ = ["Delivery", "open_delivery"]
 

@@ -1,7 +1,7 @@
 """Answering: a loaded model gives columns of predictions for batches of screened rows.
 
-In this process, or in processes of its own: ``python -m mlops_magics.serving.answering PACKAGE
-RUNTIME FD`` answers batches over a socket that it inherits.
+In this process, or in processes of its own, ``python -m mlops_magics.serving.offline.answering
+PACKAGE RUNTIME FD``, which answers batches over a socket that it inherits.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Processes:
         self.schema = Schema.from_signature(manifest.get("signature"))
         self.concurrency = count
         variables = interpreters.environ(folder) if python and folder is not None else None
-        command = [python or sys.executable, "-m", "mlops_magics.serving.answering"]
+        command = [python or sys.executable, "-m", "mlops_magics.serving.offline.answering"]
         command += [str(package), runtime]
         self._children = [_Child(command, variables) for _ in range(count)]
         self._idle: SimpleQueue[_Child] = SimpleQueue()

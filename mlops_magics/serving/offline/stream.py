@@ -18,15 +18,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from mlops_magics.errors import InvalidArgument, LockTimeout, MlopsError, UnknownName
-from mlops_magics.serving import scorings
-from mlops_magics.serving.answering import Answerer, Model, Processes
-from mlops_magics.serving.assembly import Assembled, Assembly
-from mlops_magics.serving.chosen import Chosen, choose
-from mlops_magics.serving.deliveries import POSITION, Delivery, open_delivery
-from mlops_magics.serving.feeds import Feed, Taken, open_feed
 from mlops_magics.serving.folder import ServerFolder
-from mlops_magics.serving.scorings import Scoring
-from mlops_magics.serving.screening import Screen
+from mlops_magics.serving.offline import scorings
+from mlops_magics.serving.offline.answering import Answerer, Model, Processes
+from mlops_magics.serving.offline.assembly import Assembled, Assembly
+from mlops_magics.serving.offline.chosen import Chosen, choose
+from mlops_magics.serving.offline.deliveries import POSITION, Delivery, open_delivery
+from mlops_magics.serving.offline.feeds import Feed, Taken, open_feed
+from mlops_magics.serving.offline.scorings import Scoring
+from mlops_magics.serving.offline.screening import Screen
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import resolve
 

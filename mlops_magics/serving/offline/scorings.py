@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from mlops_magics.cards import Badge, Card, Code, Grid
 from mlops_magics.records import Record
-from mlops_magics.serving.chosen import Chosen
+from mlops_magics.serving.offline.chosen import Chosen
 from mlops_magics.store import ledger, tables
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Scoring(Record):
         if self.tables is not None:
             return self.tables[0].to_pandas()
         if "::" in self.output:
-            from mlops_magics.serving.feeds import engine_of
+            from mlops_magics.serving.offline.feeds import engine_of
 
             engine, name, _ = engine_of(self.output)
             try:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from mlops_magics.errors import InvalidArgument, MlopsError, SourceUnreadable
 from mlops_magics.serving.client import json_value
-from mlops_magics.serving.sources import FORMATS, Block, Cells, json_type, parse_lines
+from mlops_magics.serving.offline.sources import FORMATS, Block, Cells, json_type, parse_lines
 from mlops_magics.store import files
 
 __all__ = ["Feed", "Taken", "engine_of", "open_feed", "split_table"]

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from mlops_magics.serving import protocol, wire
 from mlops_magics.serving.client import json_value
-from mlops_magics.serving.sources import Block, Cells
+from mlops_magics.serving.offline.sources import Block, Cells
 from mlops_magics.serving.validation import Column, Invalid, Schema
 
 __all__ = ["Screen", "Screened"]

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from mlops_magics.errors import SchemaMismatch, UnknownName
 from mlops_magics.serving import wire
-from mlops_magics.serving.answering import Answers
 from mlops_magics.serving.client import json_value
-from mlops_magics.serving.screening import Screened
-from mlops_magics.serving.sources import Block, Cells
+from mlops_magics.serving.offline.answering import Answers
+from mlops_magics.serving.offline.screening import Screened
+from mlops_magics.serving.offline.sources import Block, Cells
 from mlops_magics.serving.validation import Invalid, Schema
 
 __all__ = ["REJECTS", "Assembled", "Assembly", "check_columns"]
