@@ -183,7 +183,7 @@ def test_what_is_not_there_is_404_and_another_method_405(served):
             "/endpoints/none/invocations",
             "/v2/models/none/infer",
             "/v2/models/mixed/versions/99/infer",
-            "/endpoints/mixed\0/invocations",
+            "/endpoints/mixed%00/invocations",
             "/nothing",
         ):
             response = client.post(path, content=row(), headers=JSON)
