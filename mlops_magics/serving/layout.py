@@ -119,7 +119,12 @@ class Rows:
             return wire.frame(self.batch)
         import pandas as pd
 
-        # one block at once: a null becomes NaN, nothing else is touched
+        return pd.DataFrame(self.block(), columns=layout.names, copy=False)
+
+    def block(self) -> Any:
+        """Return a table of numbers as an array of shape (n_rows, n_columns); a null is NaN.
+
+        It lies in memory as pandas has it, column by column, so that sums come out the same.
+        """
         values = self.values[0].to_numpy(zero_copy_only=False)
-        block = values.reshape(layout.width, self.count).T
-        return pd.DataFrame(block, columns=layout.names, copy=False)
+        return values.reshape(self.layout.width, self.count).T

@@ -67,13 +67,15 @@ class OnnxPredictor(Predictor):
         inputs: Sequence[Input],
         output: str,
     ) -> None:
+        import numpy as np
+
         super().__init__(run, manifest, self._answer_frame)
         self._run = run
         self._outputs = [output]
         (described,) = self.signature["outputs"]
         spec = described["tensor-spec"]
         self._shape = tuple(spec["shape"])
-        self._dtype = None if spec["dtype"] == "object" else spec["dtype"]
+        self._dtype = None if spec["dtype"] == "object" else np.dtype(spec["dtype"])
         places = {name: index for index, name in enumerate(self.columns)}
         self._plan = [
             (each.name, [places[name] for name in each.columns], each.kind) for each in inputs

@@ -29,7 +29,15 @@ from mlops_magics.store import packages
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Predictor", "callable_of", "cause_of", "check_count", "distinctive", "load"]
+__all__ = [
+    "Predictor",
+    "callable_of",
+    "cause_of",
+    "check_count",
+    "distinctive",
+    "load",
+    "plain_arrays",
+]
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
@@ -92,6 +100,10 @@ class Predictor:
             for name, value in params.items()
         }
 
+    def predict_array(self, block: Any) -> Any:
+        """Predict for an array of shape (n_rows, n_columns) with all columns in their order."""
+        return self._call(block)
+
     def _conform(self, data: pd.DataFrame) -> pd.DataFrame:
         if list(data.columns) != self.columns:
             absent = [name for name in self.columns if name not in data.columns]
@@ -115,6 +127,32 @@ class Predictor:
                 }
             )
         return data
+
+
+def plain_arrays(model: Any) -> bool:
+    """Tell whether a scikit-learn model needs nothing of a DataFrame but its numbers.
+
+    So it is with scikit-learn's own estimators, alone or in a pipeline, that neither choose
+    columns by name nor call a function of the user's.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    >>> plain_arrays(make_pipeline(StandardScaler(), LinearRegression()))
+    True
+    >>> plain_arrays(make_pipeline(FunctionTransformer(), LinearRegression()))
+    False
+    """
+    steps = getattr(model, "steps", None)
+    if steps is not None:
+        return all(plain_arrays(step) for _, step in steps if step not in (None, "passthrough"))
+    kind = type(model)
+    # others hold estimators of their own, whose needs are not looked at here
+    holds = any(hasattr(model, name) for name in ("estimator", "estimators", "transformers"))
+    by_name = kind.__name__ == "FunctionTransformer"
+    return kind.__module__.startswith("sklearn.") and not holds and not by_name
 
 
 def load(path: Path | str, *, digest: str | None = None, runtime: str = "native") -> Predictor:
