@@ -56,6 +56,7 @@ def test_what_is_not_asked_for_stays_as_the_endpoint_has_it(package):
         package=package,
         endpoint="e",
         workers=1,
+        runtime="native",
         latency_budget=None,
         log={"fraction": 0.1, "retention": 60.0},
         candidacy=None,

@@ -29,7 +29,7 @@ def notebook(shell, workspace):
         ("%mlops pipeline ", {"run"}),
         ("%mlops_pipeline r", {"run"}),
         ("%mlops_test fitted --no-w", {"--no-worse-than"}),
-        ("%mlops_deploy x --log ", {"durable", "off"}),
+        ("%mlops_deploy x --log ", {"durable", "off", "strict"}),
         ("%mlops_deploy x --log d", {"durable"}),
         ("%mlops_data fl", {"flights-train"}),
         ("%mlops_registry fli", {"flight-delay"}),

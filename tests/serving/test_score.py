@@ -302,7 +302,7 @@ def long(place):
     return place
 
 
-@pytest.mark.parametrize("to", ["out.parquet", "out", "out.jsonl"])
+@pytest.mark.parametrize("to", ["out.parquet", "out.jsonl"])
 def test_killed_and_called_again_no_row_is_lost_or_doubled(served, long, to):
     folder = long / f".{to}.scoring"
     arguments = command(served, "--to", to)
