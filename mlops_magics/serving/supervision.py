@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -115,7 +116,7 @@ class Supervisor:
     def _adopt(self) -> None:
         """Take over what runs, also what no file names: its parent was killed before it could."""
         recorded = read_json(self.folder.server) or {}
-        self._write()
+        self._write(recorded)  # ours from now on; what else it says holds until we have looked
         self._follow_plan()
         wanted = {child.name: child for child in (self.gateway, self.agent)}
         wanted |= {child.name: child for child in self.workers.values()}
@@ -230,8 +231,9 @@ class Supervisor:
             if key not in self.workers:
                 self.workers[key] = _worker(self.workspace, revision, key[1])
 
-    def _write(self) -> None:
+    def _write(self, known: Mapping[str, Any] | None = None) -> None:
         """Write ``server.json`` when a process in it has changed."""
+        known = known or {}
         value: dict[str, Any] = {
             "supervisor": self._identity.to_dict(),
             "host": self.host,
@@ -240,7 +242,9 @@ class Supervisor:
             "ending": self._ending,
         }
         for child in (self.gateway, self.agent):
-            value[child.name] = child.identity.to_dict() if child.identity else None
+            value[child.name] = (
+                child.identity.to_dict() if child.identity else known.get(child.name)
+            )
         data = json.dumps(value).encode()
         if data != self._written:
             write_atomic(self.folder.server, data)

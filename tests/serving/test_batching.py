@@ -17,8 +17,9 @@ SCHEMA = wire.arrow_schema(Schema([Column("x", "double")]))
 class Played:
     """A worker's side: doubles x, fails a negative x, dies on 666, answers 777 with year 12020."""
 
-    def __init__(self, batcher):
+    def __init__(self, batcher, delay=0.0):
         self.batcher = batcher
+        self.delay = delay
         self.sizes = []
 
     async def join(self):
@@ -53,6 +54,8 @@ class Played:
             else:
                 status = wire.ANSWER
                 body = wire.pack_outputs(np.asarray(rows["x"] * 2), len(rows))
+            if self.delay:
+                await asyncio.sleep(self.delay)
             writer.write(wire.REPLY.pack(status, len(body)) + body)
 
 
@@ -112,6 +115,48 @@ def test_an_answer_that_python_cannot_hold_is_a_failure_of_its_request_alone():
 def test_past_the_queue_the_answer_is_429_at_once():
     outputs, _ = run([float(i) for i in range(6)], max_queue=4)
     assert [o.status for o in outputs if isinstance(o, Failure)] == [429, 429]
+
+
+def asked_again(clients, times, delay):
+    """Sizes of the batches of so many clients, who ask again as soon as they are answered."""
+
+    async def main():
+        waiting = {}
+
+        def deliver(done):
+            for item in done:
+                waiting.pop(item).set_result(None)
+
+        async def client(number):
+            # half of them come later, and so wait for the others' batch
+            await asyncio.sleep(delay / 2 * (number % 2))
+            for _ in range(times):
+                item = Item([(float(number),)])
+                waiting[item] = asyncio.get_running_loop().create_future()
+                answer = waiting[item]
+                batcher.submit(item)
+                await answer
+                assert item.outputs == [number * 2.0]
+
+        batcher = Batcher(SCHEMA, deliver)
+        played = Played(batcher, delay)
+        await played.join()
+        while not batcher.ready:
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*map(client, range(clients)))
+        return played.sizes
+
+    return asyncio.run(main())
+
+
+def test_clients_of_a_slow_model_who_come_back_at_once_are_waited_for():
+    sizes = asked_again(clients=8, times=20, delay=0.02)
+    assert sizes[0] < 8
+    assert sorted(sizes[-8:])[3] == 8
+
+
+def test_a_fast_model_waits_for_nobody():
+    assert sum(asked_again(clients=8, times=20, delay=0.0)) == 160
 
 
 def test_without_a_worker_the_answer_is_503():
