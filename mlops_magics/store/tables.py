@@ -25,16 +25,19 @@ __all__ = [
     "alerts",
     "datasets",
     "endpoints",
+    "firings",
     "labels",
     "ledger",
     "metadata",
     "pipeline_runs",
     "pipeline_steps",
     "predictions",
+    "releases",
     "revisions",
     "rollouts",
     "scorings",
     "spool",
+    "triggers",
     "windows",
 ]
 
@@ -240,6 +243,8 @@ pipeline_runs = Table(
     Column("started", Float, nullable=False),
     Column("ended", Float),
     Column("heartbeat", Float, nullable=False),
+    Column("why", JSON),  # {kind, reason, trigger, firing}: what asked for it; null: a person
+    Column("release", String(80), index=True),  # the release that it ran; null: the working tree
 )
 
 pipeline_steps = Table(
@@ -255,6 +260,68 @@ pipeline_steps = Table(
     Column("run_id", String(64)),  # MLflow's child run
     Column("started", Float),
     Column("ended", Float),
+    Column("key", String(80), index=True),  # digest of all that its outcome depends on
+    Column("dependencies", JSON),  # what the key was made of, by kind and name
+    Column("cached_from", String(40)),  # the run whose outcome was taken; status CACHED
+    Column("reason", Text),  # why it ran, or why it did not
+    Column("tries", Integer, nullable=False, default=0, server_default="0"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", String(80), primary_key=True),  # PIPELINE-NUMBER
+    Column("workspace", String(32), nullable=False),
+    Column("pipeline", String(255), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", String(80), nullable=False),  # of all its files
+    Column("folder", Text, nullable=False),
+    Column("path", Text, nullable=False),  # of the specification, in the folder
+    Column("manifest", JSON, nullable=False),  # digest by file; commit, lock, smoke parameters
+    Column("status", String(16), nullable=False),  # TESTING, CURRENT, FORMER, FAILED
+    Column("reason", Text),
+    Column("smoke", String(40)),  # the pipeline run that tested it
+    Column("actor", String(255), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    UniqueConstraint("workspace", "pipeline", "number", name="uq_releases_key"),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("workspace", String(32), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("pipeline", String(255), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("kind", String(16), nullable=False),  # cron, data, alert, decay, code, registry
+    Column("settings", JSON, nullable=False, default=dict),
+    Column("state", JSON, nullable=False, default=dict),  # what it saw when it last looked
+    Column("enabled", Integer, nullable=False, default=1),
+    Column("actor", String(255), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    UniqueConstraint("workspace", "name", name="uq_triggers_key"),
+)
+
+firings = Table(
+    "firings",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("trigger", BigInteger, ForeignKey("triggers.id", ondelete="CASCADE"), nullable=False),
+    # what happened, said the same by every agent that sees it; one firing of it, whoever looks
+    Column("key", String(255), nullable=False),
+    Column("time", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    # WAITING, RUNNING, FINISHED, FAILED, SKIPPED (cooldown, or coalesced into a later one)
+    Column("status", String(16), nullable=False),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("due", Float, nullable=False),  # not before
+    Column("run", String(40)),
+    Column("outcome", Text),
+    UniqueConstraint("trigger", "key", name="uq_firings_key"),
+    Index("ix_firings_status_due", "status", "due"),
 )
 
 ledger = Table(
