@@ -40,6 +40,9 @@ def begin(
     folder: Path,
     notebooks: Mapping[str, Path],
     run_id: str | None,
+    *,
+    why: Mapping[str, Any] | None = None,
+    release: str | None = None,
 ) -> None:
     """Record a run that begins, all its steps PENDING."""
     now = time.time()
@@ -56,6 +59,8 @@ def begin(
                 runner=Identity.of().to_dict(),
                 started=now,
                 heartbeat=now,
+                why=None if why is None else dict(why),
+                release=release,
             )
         )
         connection.execute(
@@ -175,6 +180,8 @@ def read(workspace: Workspace, run: str) -> PipelineRun:
         run_id=row.run_id,
         started=row.started,
         ended=row.ended,
+        why=row.why,
+        release=row.release,
         steps=tuple(
             PipelineStep(
                 step=item.step,

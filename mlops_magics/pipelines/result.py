@@ -81,6 +81,10 @@ class PipelineRun(Record):
     started, ended : float
         Seconds since 1970.
     steps : tuple of PipelineStep
+    why : mapping or None
+        What asked for it: ``kind``, ``reason``, ``trigger``, ``firing``; None: a person.
+    release : str or None
+        The release that it ran; None: the files of the working tree.
     """
 
     id: str
@@ -94,6 +98,8 @@ class PipelineRun(Record):
     started: float
     ended: float | None
     steps: tuple[PipelineStep, ...] = ()
+    why: Mapping[str, Any] | None = None
+    release: str | None = None
 
     @property
     def outputs(self) -> dict[str, dict[str, Any]]:

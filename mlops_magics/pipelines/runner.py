@@ -38,6 +38,8 @@ def run_pipeline(
     workspace: Workspace | None = None,
     progress: Progress | None = None,
     parallel: int | None = None,
+    why: Mapping[str, Any] | None = None,
+    release: str | None = None,
 ) -> PipelineRun:
     """Run a pipeline of notebooks.
 
@@ -58,6 +60,10 @@ def run_pipeline(
         Called with cells done, cells in all as far as known, and a note.
     parallel : int, optional
         Steps that may run at once; default: one for each processor.
+    why : mapping, optional
+        What asked for the run, for its history: ``kind``, ``reason``, ``trigger``, ``firing``.
+    release : str, optional
+        Id of the release that `path` is of.
 
     Returns
     -------
@@ -93,6 +99,7 @@ def run_pipeline(
     space = resolve(workspace)
     history.mark_crashed(space)
     run = _Run(space, pipeline, values, output, progress, parallel or os.cpu_count() or 1)
+    run.why, run.release = why, release
     return run.go()
 
 
@@ -167,6 +174,8 @@ class _Run:
         self.workspace, self.pipeline, self.values = workspace, pipeline, values
         self.progress, self.parallel = progress, parallel
         self.id = history.new_id()
+        self.why: Mapping[str, Any] | None = None
+        self.release: str | None = None
         self.folder = _folder(output) if output else workspace.directory("pipelines", self.id)
         width = max(2, len(str(len(pipeline.steps))))
         self.notebooks = {
@@ -203,7 +212,15 @@ class _Run:
             self.parent = parent
             try:
                 history.begin(
-                    space, self.id, self.pipeline, self.values, self.folder, self.notebooks, parent
+                    space,
+                    self.id,
+                    self.pipeline,
+                    self.values,
+                    self.folder,
+                    self.notebooks,
+                    parent,
+                    why=self.why,
+                    release=self.release,
                 )
             except BaseException:
                 tracked.end(space, parent, "FAILED")
