@@ -193,6 +193,11 @@ def read(workspace: Workspace, run: str) -> PipelineRun:
                 run_id=item.run_id,
                 started=item.started,
                 ended=item.ended,
+                key=item.key,
+                dependencies=item.dependencies,
+                cached_from=item.cached_from,
+                reason=item.reason,
+                tries=item.tries,
             )
             for item in steps
         ),

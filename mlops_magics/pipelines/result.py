@@ -16,6 +16,7 @@ _TONES: dict[str, Tone] = {
     "FAILED": "bad",
     "CRASHED": "bad",
     "KILLED": "warn",
+    "CACHED": "good",
 }
 
 
@@ -27,7 +28,8 @@ class PipelineStep(Record):
     ----------
     step : str
     status : str
-        PENDING, RUNNING, FINISHED, FAILED, SKIPPED (it never began), KILLED or CRASHED.
+        PENDING, RUNNING, FINISHED, CACHED (its outcome was taken from an earlier run), FAILED,
+        SKIPPED (it never began, or ended the run early), KILLED or CRASHED.
     notebook : str
         Path of the executed notebook.
     parameters, outputs : mapping
@@ -38,6 +40,16 @@ class PipelineStep(Record):
         MLflow's child run.
     started, ended : float or None
         Seconds since 1970.
+    key : str or None
+        Digest of all that its outcome depends on.
+    dependencies : mapping or None
+        What the key was made of, digests by kind and name.
+    cached_from : str or None
+        The run whose outcome was taken.
+    reason : str or None
+        Why it ran, or why it did not.
+    tries : int
+        How often it was started.
     """
 
     step: str
@@ -49,6 +61,11 @@ class PipelineStep(Record):
     run_id: str | None = None
     started: float | None = None
     ended: float | None = None
+    key: str | None = None
+    dependencies: Mapping[str, Any] | None = None
+    cached_from: str | None = None
+    reason: str | None = None
+    tries: int = 0
 
     @property
     def seconds(self) -> float | None:
