@@ -9,7 +9,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.parameters import ASSIGNMENT, gather
-from mlops_magics.cli.verb import PROGRESS, Verbs, verb
+from mlops_magics.cli.verb import Verbs, verb
 from mlops_magics.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def pipeline_run(
         path,
         params=_parameters(params),
         parallel=parallel,
-        progress=click.get_current_context().meta[PROGRESS],
         workspace=workspace,
     )
 

@@ -20,15 +20,21 @@ __all__ = ["Event", "Executor"]
 
 @dataclass(frozen=True)
 class Event:
-    """What a step's process tells.
+    """What happens in a run, as its watchers hear of it.
 
     Attributes
     ----------
     step : str
+        Empty for what concerns the whole run.
     kind : str
-        ``cell`` or ``end``; ``died`` when the process ended without a word.
+        A step's process tells ``cell``, ``output`` and ``end``; ``died`` is told when it ended
+        without a word. The runner tells ``run``, and of each step ``begin``, ``retry`` and
+        ``status``.
     details : mapping
-        ``cell``: state, index, total. ``end``: outputs, error. ``died``: status.
+        ``cell``: state (``start``, ``end``), index from 0, total. ``output``: text, name
+        (``stdout``, ``stderr``, ``result``). ``end``: outputs, error. ``died``: status.
+        ``run``: run, pipeline, steps (names in order). ``begin``: reason, if it is known.
+        ``retry``: number, error. ``status``: status, error; the step is recorded by then.
     """
 
     step: str

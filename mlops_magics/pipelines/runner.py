@@ -23,7 +23,7 @@ from mlops_magics.store.tracking import quiet_environment
 from mlops_magics.store.workspace import Workspace, resolve
 
 if TYPE_CHECKING:
-    Progress = Callable[..., object]
+    Watch = Callable[[Event], object]
 
 __all__ = ["run_pipeline"]
 
@@ -36,7 +36,7 @@ def run_pipeline(
     params: Mapping[str, Any] | Iterable[str] | None = None,
     output: Path | str | None = None,
     workspace: Workspace | None = None,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
     parallel: int | None = None,
     why: Mapping[str, Any] | None = None,
     release: str | None = None,
@@ -56,8 +56,8 @@ def run_pipeline(
         Folder for the executed notebooks; default: one for each run, in the workspace.
     workspace : Workspace, optional
         Default: the one found from the working directory.
-    progress : callable, optional
-        Called with cells done, cells in all as far as known, and a note.
+    watch : callable, optional
+        Takes what happens as it happens, each an `Event`.
     parallel : int, optional
         Steps that may run at once; default: one for each processor.
     why : mapping, optional
@@ -98,7 +98,7 @@ def run_pipeline(
     values = _values(pipeline, params)
     space = resolve(workspace)
     history.mark_crashed(space)
-    run = _Run(space, pipeline, values, output, progress, parallel or os.cpu_count() or 1)
+    run = _Run(space, pipeline, values, output, watch, parallel or os.cpu_count() or 1)
     run.why, run.release = why, release
     return run.go()
 
@@ -168,11 +168,11 @@ class _Run:
         pipeline: Pipeline,
         values: Mapping[str, Any],
         output: Path | str | None,
-        progress: Progress | None,
+        watch: Watch | None,
         parallel: int,
     ) -> None:
         self.workspace, self.pipeline, self.values = workspace, pipeline, values
-        self.progress, self.parallel = progress, parallel
+        self.watch, self.parallel = watch, parallel
         self.id = history.new_id()
         self.why: Mapping[str, Any] | None = None
         self.release: str | None = None
@@ -226,6 +226,13 @@ class _Run:
                 tracked.end(space, parent, "FAILED")
                 raise
             status, reason = "CRASHED", "the runner met an error of its own"
+            self._say(
+                "",
+                "run",
+                run=self.id,
+                pipeline=self.pipeline.name,
+                steps=list(self.pipeline.steps),
+            )
             try:
                 with history.heartbeat(space, self.id):
                     self._steps(executor)
@@ -265,8 +272,8 @@ class _Run:
                     executor.stop(step)
             if event is None:
                 continue
-            if event.kind == "cell":
-                self._tell(event)
+            if event.kind in {"cell", "output"}:
+                self._note(event)
             else:
                 self._finish(executor, event)
 
@@ -279,6 +286,7 @@ class _Run:
             # a step before it gave something else than promised: this one fails before its kernel
             self._record_failure(step, {"ename": "ParameterInvalid", "evalue": str(exc)})
             history.change_step(self.workspace, self.id, name, status="FAILED", error=_error(exc))
+            self._say(name, "status", status="FAILED", error=_error(exc))
             return
         child = tracked.begin_step(self.workspace, self.parent, name, self.id, parameters)
         self.children[name] = child
@@ -292,6 +300,7 @@ class _Run:
             run_id=child,
             started=time.time(),
         )
+        self._say(name, "begin")
         self._execute(executor, step, parameters)
 
     def _execute(self, executor: Executor, step: Step, parameters: Mapping[str, Any]) -> None:
@@ -340,7 +349,7 @@ class _Run:
                 "evalue": f"the step's process ended with status {status}",
             }
         if error is not None and self.tries[step.name] < step.retries and self.failure is None:
-            self._retry(executor, step)
+            self._retry(executor, step, error)
             return
         child = self.children.pop(step.name)
         outputs = dict(event.details.get("outputs", {}))
@@ -355,18 +364,20 @@ class _Run:
             ended=time.time(),
         )
         tracked.end_step(self.workspace, child, status, self._written(step), outputs)
+        self._say(step.name, "status", status=status, error=error)
         if error is None:
             self.outputs[step.name] = outputs
             self.graph.done(step.name)
         else:
             self._record_failure(step, error)
 
-    def _retry(self, executor: Executor, step: Step) -> None:
+    def _retry(self, executor: Executor, step: Step, error: Mapping[str, Any]) -> None:
         self.tries[step.name] += 1
         number = self.tries[step.name]
         notebook = self.notebooks[step.name]
         if notebook.is_file():  # the failed try stays to be looked at
             notebook.rename(notebook.with_suffix(f".try{number}.ipynb"))
+        self._say(step.name, "retry", number=number, error=error)
         self._execute(executor, step, self._parameters(step))
 
     def _written(self, step: Step) -> list[Path]:
@@ -381,16 +392,16 @@ class _Run:
         if self.failure is None:
             self.failure = _failure(step, error, self.notebooks[step.name])
 
-    def _tell(self, event: Event) -> None:
-        index, total = event.details["index"], event.details["total"]
-        ended = event.details["state"] == "end"
-        self.cells[event.step] = (index + ended, total)
-        if self.progress is not None:
-            done = sum(cells for cells, _ in self.cells.values())
-            note = f"{event.step}, cell {min(index + 1 + ended, total)} of {total}"
-            whole = sum(cells for _, cells in self.cells.values())
-            everything = whole if len(self.cells) == len(self.pipeline.steps) else None
-            self.progress(done, everything, note)
+    def _note(self, event: Event) -> None:
+        if event.kind == "cell":
+            ended = event.details["state"] == "end"
+            self.cells[event.step] = (event.details["index"] + ended, event.details["total"])
+        if self.watch is not None:
+            self.watch(event)
+
+    def _say(self, step: str, kind: str, **details: Any) -> None:
+        if self.watch is not None:
+            self.watch(Event(step, kind, details))
 
     def _close(self, executor: Executor, status: str, reason: str) -> None:
         """Leave no step, no row and no run in MLflow that looks as if it were still going on."""

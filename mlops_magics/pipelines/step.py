@@ -1,8 +1,9 @@
 """The process of one step: takes a job from standard input, executes its notebook by papermill.
 
 ``python -m mlops_magics.pipelines.step`` may be started before its job is known; it loads papermill
-meanwhile. It answers with one JSON object a line: ``ready``, ``cell`` as cells begin and end, then
-``end``. When standard input closes, the runner is gone or wants an end: the kernel is killed.
+meanwhile. It answers with one JSON object a line: ``ready``, ``cell`` as cells begin and end,
+``output`` as they print, then ``end``. When standard input closes, the runner is gone or wants an
+end: the kernel is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mlops_magics.store.workspace import write_atomic
 __all__ = ["execute", "main"]
 
 _SOURCE_LIMIT = 2000  # characters of a failed cell that are kept with the error
+_PRINTED_LIMIT = 10_000  # characters of one message that watchers hear; the notebook has them all
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -150,6 +152,14 @@ def _engine(emit: Emit, kernels: list[Any]) -> Any:
             kernels.append(manager)
             return manager
 
+        def process_message(self, msg: dict[str, Any], *args: Any) -> Any:
+            output = super().process_message(msg, *args)
+            # the message, not the output: to that nbclient adds what the cell printed before
+            if text := _printed(msg):
+                name = msg["content"].get("name", "result")
+                emit({"event": "output", "text": text[-_PRINTED_LIMIT:], "name": name})
+            return output
+
     class Engine(NBClientEngine):  # type: ignore[misc]  # papermill is untyped
         cell: int | None = None
 
@@ -174,6 +184,17 @@ def _engine(emit: Emit, kernels: list[Any]) -> Any:
             return client.execute()
 
     return Engine
+
+
+def _printed(message: Mapping[str, Any]) -> str:
+    """Return what a kernel's message shows, as text."""
+    content = message["content"]
+    if message["msg_type"] == "stream":
+        return str(content.get("text", ""))
+    if message["msg_type"] in {"execute_result", "display_data"}:
+        text = content.get("data", {}).get("text/plain", "")
+        return f"{text}\n" if text else ""
+    return ""
 
 
 class _AtomicFiles:

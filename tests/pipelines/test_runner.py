@@ -63,9 +63,7 @@ steps:
 
 def test_steps_run_in_order_and_hand_on_typed_outputs(workspace, chain):
     told = []
-    record = run_pipeline(
-        chain, params={"number": 5}, workspace=workspace, progress=lambda *now: told.append(now)
-    )
+    record = run_pipeline(chain, params={"number": 5}, workspace=workspace, watch=told.append)
     assert record.status == "FINISHED"
     assert [(item.step, item.status) for item in record.steps] == [
         ("double", "FINISHED"),
@@ -100,7 +98,19 @@ def test_steps_run_in_order_and_hand_on_typed_outputs(workspace, chain):
     assert history.read(workspace, record.id) == record
     assert json.loads(json.dumps(record.to_dict()))["steps"][1]["outputs"]["value"] == 11
     assert "02-add.ipynb" in str(record)
-    assert told[-1] == (6, 6, "add, cell 4 of 4") or told[-1][0] == told[-1][1]
+    # who watched heard of all of it, in order, with what the cells showed
+    assert (told[0].kind, told[0].details["steps"]) == ("run", ["double", "add"])
+    assert [(item.step, item.kind) for item in told if item.kind in {"begin", "status"}] == [
+        ("double", "begin"),
+        ("double", "status"),
+        ("add", "begin"),
+        ("add", "status"),
+    ]
+    cells = [item.details for item in told if (item.step, item.kind) == ("double", "cell")]
+    assert [(cell["state"], cell["index"], cell["total"]) for cell in cells] == [
+        (state, index, 3) for index in range(3) for state in ("start", "end")
+    ]
+    assert "output value = 11\n" in [e.details["text"] for e in told if e.kind == "output"]
 
 
 def test_parameters_are_refused_before_any_kernel(workspace, chain):
