@@ -12,21 +12,17 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.pipelines.engine import Emit, Engine
 from mlops_magics.pipelines.outputs import collect
-from mlops_magics.store.workspace import write_atomic
 
 __all__ = ["execute", "main"]
 
 _SOURCE_LIMIT = 2000  # characters of a failed cell that are kept with the error
-_PRINTED_LIMIT = 10_000  # characters of one message that watchers hear; the notebook has them all
-
-Emit = Callable[[dict[str, Any]], None]
 
 
 def main() -> int:
@@ -73,27 +69,21 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     from papermill import execute_notebook
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillException, PapermillExecutionError
-    from papermill.iorw import papermill_io
-    from traitlets.config import Config
 
     output = Path(job["output"])
-    # papermill itself writes in place: a reader, or a crash, could find half a notebook
-    papermill_io.register(f"{output.parent}{os.sep}", _AtomicFiles())
-    engine = _engine(emit, kernels)
+    engine = Engine(emit)
+    engine.kernels = kernels
     papermill_engines.register("mlops", engine)
     error: dict[str, Any] | None = None
     try:
-        with tempfile.TemporaryDirectory(prefix="mlops-") as private:
-            execute_notebook(
-                _literal(job["notebook"]),
-                _literal(job["output"]),
-                parameters=dict(job["parameters"]),
-                engine_name="mlops",
-                progress_bar=False,
-                cwd=job["cwd"],
-                # sockets in a private folder, not TCP: nobody else on the machine can listen in
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{private}/kernel"}}),
-            )
+        execute_notebook(
+            _literal(job["notebook"]),
+            _literal(job["output"]),
+            parameters=dict(job["parameters"]),
+            engine_name="mlops",
+            progress_bar=False,
+            cwd=job["cwd"],
+        )
     except PapermillExecutionError as exc:
         error = {"ename": exc.ename, "evalue": exc.evalue, "source": exc.source}
         error |= {"index": exc.cell_index, "prompt": exc.exec_count}
@@ -139,78 +129,6 @@ def _watch(kernels: list[Any]) -> None:
             except ProcessLookupError:
                 continue  # it has ended by itself
     os._exit(3)
-
-
-def _engine(emit: Emit, kernels: list[Any]) -> Any:
-    """Make a papermill engine that tells of each cell."""
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NBClientEngine
-
-    class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill is untyped
-        def create_kernel_manager(self) -> Any:
-            manager = super().create_kernel_manager()
-            kernels.append(manager)
-            return manager
-
-        def process_message(self, msg: dict[str, Any], *args: Any) -> Any:
-            output = super().process_message(msg, *args)
-            # the message, not the output: to that nbclient adds what the cell printed before
-            if text := _printed(msg):
-                name = msg["content"].get("name", "result")
-                emit({"event": "output", "text": text[-_PRINTED_LIMIT:], "name": name})
-            return output
-
-    class Engine(NBClientEngine):  # type: ignore[misc]  # papermill is untyped
-        cell: int | None = None
-
-        @classmethod
-        def execute_managed_notebook(
-            cls, nb_man: Any, kernel_name: str, start_timeout: float = 60, **options: Any
-        ) -> Any:
-            total = len(nb_man.nb.cells)
-            begin, complete = nb_man.cell_start, nb_man.cell_complete
-
-            def start(cell: Any, cell_index: int, **rest: Any) -> None:
-                cls.cell = cell_index
-                emit({"event": "cell", "state": "start", "index": cell_index, "total": total})
-                begin(cell, cell_index, **rest)
-
-            def end(cell: Any, cell_index: int, **rest: Any) -> None:
-                complete(cell, cell_index, **rest)
-                emit({"event": "cell", "state": "end", "index": cell_index, "total": total})
-
-            nb_man.cell_start, nb_man.cell_complete = start, end
-            client = Client(nb_man, kernel_name=kernel_name, startup_timeout=start_timeout)
-            return client.execute()
-
-    return Engine
-
-
-def _printed(message: Mapping[str, Any]) -> str:
-    """Return what a kernel's message shows, as text."""
-    content = message["content"]
-    if message["msg_type"] == "stream":
-        return str(content.get("text", ""))
-    if message["msg_type"] in {"execute_result", "display_data"}:
-        text = content.get("data", {}).get("text/plain", "")
-        return f"{text}\n" if text else ""
-    return ""
-
-
-class _AtomicFiles:
-    """A papermill I/O handler whose files are whole at any moment."""
-
-    def read(self, path: str) -> str:
-        return Path(path).read_text("utf-8")
-
-    def listdir(self, path: str) -> list[str]:
-        return [str(item) for item in Path(path).iterdir()]
-
-    def write(self, text: str, path: str) -> None:
-        write_atomic(Path(path), text.encode())
-
-    def pretty_path(self, path: str) -> str:
-        return path
 
 
 if __name__ == "__main__":

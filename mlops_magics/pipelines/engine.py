@@ -1,0 +1,207 @@
+"""The engine that executes a notebook for papermill: ``papermill --engine mlops``, and each step.
+
+Papermill loads this module while it is being imported itself, so nothing of papermill is imported
+before a notebook is there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mlops_magics.store.workspace import write_atomic
+
+__all__ = ["Engine", "engine"]
+
+Emit = Callable[[dict[str, Any]], None]
+
+_PRINTED_LIMIT = 10_000  # characters of one message that watchers hear; the notebook has them all
+_SOCKET_LIMIT = 90  # characters of a Unix socket's path, with room for what jupyter_client adds
+
+
+class Engine:
+    """Executes one notebook after another; papermill knows it as ``mlops``.
+
+    The output notebook is whole at any moment, and the kernel is spoken to through sockets in a
+    private folder.
+
+    Parameters
+    ----------
+    emit : callable, optional
+        Is told of each cell that begins or ends, and of what it prints.
+
+    Attributes
+    ----------
+    cell : int or None
+        Index of the cell that began last.
+    kernels : list
+        Managers of the kernels that were started.
+    """
+
+    def __init__(self, emit: Emit | None = None) -> None:
+        self.emit = emit or (lambda _: None)
+        self.cell: int | None = None
+        self.kernels: list[Any] = []
+
+    def nb_kernel_name(self, nb: Any, name: str | None = None) -> str:
+        """Return the kernel that a notebook asks for."""
+        from papermill.utils import nb_kernel_name
+
+        return str(nb_kernel_name(nb, name))
+
+    def nb_language(self, nb: Any, language: str | None = None) -> str:
+        """Return the language that a notebook is in."""
+        from papermill.utils import nb_language
+
+        return str(nb_language(nb, language))
+
+    def execute_notebook(
+        self,
+        nb: Any,
+        kernel_name: str,
+        output_path: str | None = None,
+        progress_bar: Any = True,
+        log_output: bool = False,
+        autosave_cell_every: int = 30,
+        **options: Any,
+    ) -> Any:
+        """Execute a notebook that papermill has put the parameters into; return it."""
+        from papermill.engines import NotebookExecutionManager
+
+        # papermill writes it once more at the end, also when not asked to write after each cell
+        _write_whole(output_path or nb.metadata.papermill.get("output_path"))
+        manager = NotebookExecutionManager(
+            nb,
+            output_path=output_path,
+            progress_bar=progress_bar,
+            log_output=log_output,
+            autosave_cell_every=autosave_cell_every,
+        )
+        self._announce(manager)
+        manager.notebook_start()
+        try:
+            self._execute(manager, kernel_name, log_output=log_output, **options)
+        finally:
+            manager.cleanup_pbar()
+            manager.notebook_complete()
+        return manager.nb
+
+    def _announce(self, manager: Any) -> None:
+        """Tell of each cell."""
+        total = len(manager.nb.cells)
+        begin, complete = manager.cell_start, manager.cell_complete
+
+        def start(cell: Any, cell_index: int, **rest: Any) -> None:
+            self.cell = cell_index
+            self.emit({"event": "cell", "state": "start", "index": cell_index, "total": total})
+            begin(cell, cell_index, **rest)
+
+        def end(cell: Any, cell_index: int, **rest: Any) -> None:
+            complete(cell, cell_index, **rest)
+            self.emit({"event": "cell", "state": "end", "index": cell_index, "total": total})
+
+        manager.cell_start, manager.cell_complete = start, end
+
+    def _execute(
+        self,
+        manager: Any,
+        kernel_name: str,
+        *,
+        start_timeout: float = 60,
+        execution_timeout: float | None = None,
+        input_path: str | None = None,  # papermill's own; the notebook is read already
+        **options: Any,
+    ) -> None:
+        from papermill.clientwrap import PapermillNotebookClient
+        from papermill.log import logger
+
+        emit, kernels = self.emit, self.kernels
+
+        class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill is untyped
+            def create_kernel_manager(self) -> Any:
+                found = super().create_kernel_manager()
+                kernels.append(found)
+                return found
+
+            def process_message(self, msg: dict[str, Any], *args: Any) -> Any:
+                output = super().process_message(msg, *args)
+                # the message, not the output: to that nbclient adds what the cell printed before
+                if text := _printed(msg):
+                    name = msg["content"].get("name", "result")
+                    emit({"event": "output", "text": text[-_PRINTED_LIMIT:], "name": name})
+                return output
+
+        with _private_transport() as config:
+            options.setdefault("config", config)
+            Client(
+                manager,
+                kernel_name=kernel_name,
+                startup_timeout=start_timeout,
+                timeout=execution_timeout,
+                log=logger,
+                **options,
+            ).execute()
+
+
+engine = Engine()  # the one that papermill finds by its entry point
+
+
+@contextmanager
+def _private_transport() -> Iterator[Any]:
+    """Let the kernel listen on sockets in a private folder: no one else on the machine can."""
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory(prefix="mlops-") as folder:
+        prefix = f"{folder}/kernel"
+        if len(prefix) > _SOCKET_LIMIT:
+            yield Config()
+        else:
+            yield Config({"KernelManager": {"transport": "ipc", "ip": prefix}})
+
+
+def _printed(message: Mapping[str, Any]) -> str:
+    """Return what a kernel's message shows, as text."""
+    content = message["content"]
+    if message["msg_type"] == "stream":
+        return str(content.get("text", ""))
+    if message["msg_type"] in {"execute_result", "display_data"}:
+        text = content.get("data", {}).get("text/plain", "")
+        return f"{text}\n" if text else ""
+    return ""
+
+
+def _write_whole(path: str | None) -> None:
+    """Have papermill write a local file atomically: a reader, or a crash, never finds half."""
+    from papermill.iorw import LocalHandler, papermill_io
+
+    if path is None:
+        return
+    handler = papermill_io.get_handler(path)
+    if isinstance(handler, LocalHandler):
+        papermill_io.register(path, _WholeFiles(handler))
+
+
+class _WholeFiles:
+    """A papermill I/O handler whose files are whole at any moment."""
+
+    def __init__(self, local: Any) -> None:
+        self.local = local
+
+    def read(self, path: str) -> str:
+        return str(self.local.read(path))
+
+    def listdir(self, path: str) -> list[str]:
+        return list(self.local.listdir(path))
+
+    def pretty_path(self, path: str) -> str:
+        return path
+
+    def write(self, text: str, path: str) -> None:
+        # a relative path counts from where papermill was called, not from the notebook's folder;
+        # asking for the folder is setting it
+        folder = self.local.cwd(None)
+        self.local.cwd(folder)
+        write_atomic(Path(folder or "", path), text.encode())
