@@ -24,7 +24,7 @@ from mlops_magics.errors import (
     SchemaMismatch,
     UntrustedTypes,
 )
-from mlops_magics.store import packages
+from mlops_magics.store import forests, packages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,7 +297,7 @@ def _load_skops(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
             f"list: {exc}",
             hint="package the model again, naming them: mlops package MODEL --trust TYPE",
         ) from exc
-    return model, getattr(model, str(manifest["predict_fn"]))
+    return model, getattr(forests.quicken(model), str(manifest["predict_fn"]))
 
 
 def _load_xgboost(folder: Path, manifest: Mapping[str, Any]) -> _Loaded:
