@@ -88,39 +88,55 @@ def decode(line: bytes) -> Request:
 
 def insert(connection: Connection, requests: Sequence[Request]) -> None:
     """Write requests to the inference table; rows that are there already stay as they are."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [row for request in requests for row in _explode(request)]
-    if rows:
-        connection.execute(dialect.insert(tables.predictions).on_conflict_do_nothing(), rows)
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        # SQLAlchemy's own binding of so many values would take longer than SQLite does
+        texts = [(*row[:_JSON], *map(_text, row[_JSON:_PLAIN]), *row[_PLAIN:]) for row in rows]
+        connection.exec_driver_sql(_SQLITE, texts)
+    else:
+        named = [dict(zip(_NAMES, row, strict=True)) for row in rows]
+        connection.execute(postgresql.insert(tables.predictions).on_conflict_do_nothing(), named)
 
 
-def _explode(request: Request) -> Iterator[dict[str, Any]]:
-    common = {
-        "request_id": request.id,
-        "client_id": request.client_id,
-        "time": request.t,
-        "endpoint": request.endpoint,
-        "revision": request.revision,
-        "version": request.version,
-        "variant": request.variant,
-        "status": request.status,
-        "latency": request.ms,
-        "error": request.error,
-        "mirror_of": request.mirror_of,
-        "trace_id": request.trace_id,
-    }
+_NAMES = tuple(column.name for column in tables.predictions.columns)
+_JSON, _PLAIN = _NAMES.index("inputs"), _NAMES.index("status")  # inputs and output
+_SQLITE = str(
+    sqlite.insert(tables.predictions).on_conflict_do_nothing().compile(dialect=sqlite.dialect())
+)
+_encode = msgspec.json.Encoder().encode
+
+
+def _text(value: Any) -> str:
+    """Return what a JSON column holds; also of nothing it is a JSON null."""
+    return _encode(value).decode()
+
+
+def _explode(request: Request) -> Iterator[tuple[Any, ...]]:
+    """Give each row's values in the order of the table's columns."""
     rows = request.rows or []
     size = max(len(rows), len(request.outputs or [])) if request.answered else min(1, len(rows))
     columns = request.columns or []
     for place in range(max(1, size)):
-        inputs = dict(zip(columns, rows[place], strict=False)) if place < len(rows) else None
-        output = request.outputs[place] if request.answered and request.outputs else None
-        yield common | {
-            "prediction_id": request.id if size <= 1 else f"{request.id}:{place}",
-            "row": place,
-            "inputs": inputs,
-            "output": output,
-        }
+        yield (
+            request.id if size <= 1 else f"{request.id}:{place}",
+            request.id,
+            request.client_id,
+            place,
+            request.t,
+            request.endpoint,
+            request.revision,
+            request.version,
+            request.variant,
+            dict(zip(columns, rows[place], strict=False)) if place < len(rows) else None,
+            request.outputs[place] if request.answered and request.outputs else None,
+            request.status,
+            request.ms,
+            request.error,
+            request.mirror_of,
+            request.trace_id,
+        )
 
 
 def select(
