@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from mlops_magics.pipelines import (
         PipelineRun,
         output,
+        pipeline_run,
         run_pipeline,
     )
     from mlops_magics.records import (
@@ -248,6 +249,7 @@ __all__ = [
     "monitor",
     "output",
     "package",
+    "pipeline_run",
     "predict",
     "predictions",
     "promote",
@@ -364,6 +366,7 @@ _HOMES = {
     "pipelines": (
         "PipelineRun",
         "output",
+        "pipeline_run",
         "run_pipeline",
     ),
     "records": (

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from mlops_magics.errors import magic_form, printable
 
-__all__ = ["Badge", "Card", "Code", "Grid", "Interval", "Spark", "Time", "image"]
+__all__ = ["Badge", "Block", "Card", "Code", "Grid", "Interval", "Meter", "Spark", "Time", "image"]
 
 Tone = Literal["good", "bad", "warn", "neutral"]
 _SIGNS = {"good": "✓", "bad": "✗", "warn": "!", "neutral": "·"}
@@ -66,8 +66,29 @@ class Spark:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """How much of something is done.
+
+    Examples
+    --------
+    >>> text(Meter(3, 8))
+    '3 of 8'
+    """
+
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
 class Code:
     """Text in the code font: a command, an id, a digest."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines in the code font, as they are: a cell's source, a printed text."""
 
     text: str
 
@@ -117,6 +138,8 @@ class Card:
         Short facts.
     grids : sequence of Grid
         Tables below the facts.
+    parts : sequence of Card
+        Cards inside this one, below the tables.
     notes : sequence of str
         Sentences: what is missing, what was not done and why.
     next : sequence of str
@@ -134,6 +157,7 @@ class Card:
     badge: Badge | None = None
     facts: Sequence[tuple[str, Any]] = ()
     grids: Sequence[Grid] = ()
+    parts: Sequence[Card] = ()
     notes: Sequence[str] = ()
     next: Sequence[str] = field(default=())
 
@@ -146,19 +170,29 @@ class Card:
         )
         lines = [head]
         width = max((_width(name) for name, _ in self.facts), default=0)
-        lines += [f"  {_pad(name, width)}  {text(value)}" for name, value in self.facts]
+        further = "\n" + " " * (width + 4)  # lines after the first stand below it
+        lines += [
+            line
+            for name, value in self.facts
+            for line in f"  {_pad(name, width)}  {text(value)}".replace("\n", further).split("\n")
+        ]
         for grid in self.grids:
             lines += [""] if len(lines) > 1 else []
             lines += [f"  {grid.title}"] if grid.title else []
             lines += _columns(grid)
             lines += [f"  … {grid.folded} more"] if grid.folded else []
+        for part in self.parts:
+            lines += ["", *(f"  {line}" for line in part.text().splitlines())]
         lines += [f"  {note}" for note in self.notes]
         lines += [f"  → {command}" for command in self.next]
-        return printable("\n".join(lines))
+        return printable("\n".join(line.rstrip() for line in lines))
 
     def html(self) -> str:
         """Return the card for a notebook."""
-        parts = [f'<div class="mlops-card"><style>{_style()}</style>', '<div class="mlops-head">']
+        return f'<div class="mlops-card"><style>{_style()}</style>{self._body()}</div>'
+
+    def _body(self) -> str:
+        parts = ['<div class="mlops-head">']
         parts.append(f'<span class="mlops-title">{html.escape(self.title)}</span>')
         if self.subtitle:
             parts.append(f'<span class="mlops-sub">{html.escape(self.subtitle)}</span>')
@@ -172,6 +206,7 @@ class Card:
             )
             parts.append(f'<dl class="mlops-facts">{rows}</dl>')
         parts += [_grid_html(grid) for grid in self.grids]
+        parts += [f'<div class="mlops-part">{part._body()}</div>' for part in self.parts]
         notes = (html.escape(magic_form(note)) for note in self.notes)
         parts += [f'<p class="mlops-note">{note}</p>' for note in notes]
         if self.next:
@@ -179,7 +214,6 @@ class Card:
             magics = map(magic_form, self.next)
             commands = "".join(f"<code>{html.escape(magic)}</code>" for magic in magics)
             parts.append(f'<p class="mlops-next"><span>next</span>{commands}</p>')
-        parts.append("</div>")
         return "".join(parts)
 
 
@@ -218,7 +252,9 @@ def text(value: Any) -> str:
         return f"{text(value.value)} [{text(value.low)}, {text(value.high)}]"
     if isinstance(value, Spark):
         return _spark(value.values)
-    if isinstance(value, Code):
+    if isinstance(value, Meter):
+        return f"{text(value.done)} of {text(value.total)}"
+    if isinstance(value, (Block, Code)):
         return value.text
     if isinstance(value, Time):
         if value.seconds is None:
@@ -303,6 +339,15 @@ def _cell_html(value: Any) -> str:
         return _spark_html(value)
     if isinstance(value, Code):
         return f"<code>{html.escape(value.text)}</code>"
+    if isinstance(value, Meter):
+        share = 100 * min(1.0, value.done / value.total) if value.total else 0
+        label = html.escape(text(value))
+        return (
+            f'<span class="mlops-meter" title="{label}"><i style="width:{share:.0f}%"></i></span>'
+            f'<span class="mlops-ci">{label}</span>'
+        )
+    if isinstance(value, Block):
+        return f'<pre class="mlops-block">{html.escape(value.text)}</pre>'
     if isinstance(value, Interval) and value.low is not None and value.high is not None:
         interval = f"{text(value.low)} – {text(value.high)}"
         bounds = f'<span class="mlops-ci">{html.escape(interval)}</span>'

@@ -349,6 +349,13 @@ class StepFailed(PipelineError):
         self.step, self.cell = step, cell
         self.run: Any = None
 
+    def _render_traceback_(self) -> list[str]:
+        """Show the failure whole: cell, source, parameters, memory, environment."""
+        first, *rest = super()._render_traceback_()
+        card = self.run.failure() if self.run is not None else None
+        # the card has the source, so that of the message is left out
+        return [first, *rest] if card is None else [first, *magic_form(card.text()).splitlines()]
+
 
 class StoreError(MlopsError):
     """The workspace's records cannot be reached."""

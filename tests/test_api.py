@@ -18,7 +18,17 @@ from mlops_magics.cli.group import mlops as group
 # repeated, so singular
 SINGULAR = {"param": "params", "rule": "rules", "tag": "tags", "artifact": "artifacts"}
 # told to the command itself, not to its function
-FACE_ONLY = {"workspace", "json", "help", "compare", "script", "arguments", "no_autolog", "follow"}
+FACE_ONLY = {
+    "workspace",
+    "json",
+    "help",
+    "compare",
+    "script",
+    "arguments",
+    "no_autolog",
+    "follow",
+    "verbose",
+}
 
 
 def leaves(command: click.Command = group, path: tuple[str, ...] = ()):

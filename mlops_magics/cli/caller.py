@@ -51,7 +51,17 @@ class Caller:
 
     def progress(self, label: str) -> AbstractContextManager[Callable[..., None]]:
         """Show that work goes on, once it takes longer than a second."""
-        return Progress(label, show=sys.stderr.isatty() and not os.environ.get("CI"))
+        return Progress(label, show=_looked_at())
+
+    def watch(self, *, verbose: bool = False) -> AbstractContextManager[Callable[[Any], None]]:
+        """Show a pipeline's run as it goes on: in place in a terminal, line by line in a log."""
+        from mlops_magics.cli.watching import LogWatch, TerminalWatch
+
+        return (TerminalWatch if _looked_at() else LogWatch)(verbose=verbose)
+
+
+def _looked_at() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
 def failure(error: MlopsError) -> dict[str, Any]:

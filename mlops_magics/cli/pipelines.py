@@ -1,21 +1,23 @@
-"""Pipelines: pipeline run."""
+"""Pipelines: pipeline run, show."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import ASSIGNMENT, gather
+from mlops_magics.cli.caller import current
+from mlops_magics.cli.parameters import ASSIGNMENT, PIPELINE_RUN, gather
 from mlops_magics.cli.verb import Verbs, verb
 from mlops_magics.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["pipeline", "pipeline_run"]
+__all__ = ["pipeline", "pipeline_run", "pipeline_show"]
 
 
 @verb(
@@ -23,14 +25,17 @@ __all__ = ["pipeline", "pipeline_run"]
     calls=["run_pipeline"],
     in_shell="mlops pipeline run notebooks/flight_delay/pipeline.yaml --param month=3",
     in_notebook="%mlops_pipeline run notebooks/flight_delay/pipeline.yaml --param month={month}",
+    watched=True,
 )
 @click.argument("path", type=click.Path())
 @click.option("--param", "params", type=ASSIGNMENT, multiple=True, help="A parameter; repeatable.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Steps that may run at once.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the cells print, as they print it.")
 def pipeline_run(
     path: str,
     params: tuple[str | Mapping[str, Any], ...],
     parallel: int | None,
+    verbose: bool,
     workspace: Workspace | None,
 ) -> Any:
     """Run the notebooks of the pipeline at PATH in the order of their needs.
@@ -38,12 +43,41 @@ def pipeline_run(
     Parameters are checked before a kernel starts. Every step leaves its executed notebook, its
     outputs, and a child run.
     """
-    return mlops.run_pipeline(
-        path,
-        params=_parameters(params),
-        parallel=parallel,
-        workspace=workspace,
-    )
+    with current().watch(verbose=verbose) as watch:
+        return mlops.run_pipeline(
+            path,
+            params=_parameters(params),
+            parallel=parallel,
+            watch=watch,
+            workspace=workspace,
+        )
+
+
+@verb(
+    "show",
+    calls=["pipeline_run"],
+    in_shell="mlops pipeline show --follow",
+    in_notebook="%mlops_pipeline show",
+    watched=True,
+)
+@click.argument("run", type=PIPELINE_RUN, required=False)
+@click.option("--follow", is_flag=True, help="Watch it until it ends.")
+@click.option("-v", "--verbose", is_flag=True, help="With --follow: show what the cells print.")
+def pipeline_show(run: str | None, follow: bool, verbose: bool, workspace: Workspace | None) -> Any:
+    """Show a run, by its id or how that begins; default: the newest.
+
+    Tells of each step why it ran; of one that failed the cell, its source, the error, parameters,
+    memory and environment. Exit status 0, whatever became of the run.
+    """
+    record = mlops.pipeline_run(run, workspace=workspace)
+    if not follow:
+        return record
+    from mlops_magics.pipelines.observation import follow as events
+
+    with current().watch(verbose=verbose) as watch, contextlib.suppress(KeyboardInterrupt):
+        for event in events(record.id, workspace=workspace):
+            watch(event)
+    return mlops.pipeline_run(record.id, workspace=workspace)
 
 
 def _parameters(given: tuple[str | Mapping[str, Any], ...]) -> Mapping[str, Any] | list[str]:
@@ -59,5 +93,6 @@ def _parameters(given: tuple[str | Mapping[str, Any], ...]) -> Mapping[str, Any]
     return gather(mappings) or {}
 
 
-pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks.")
+pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks, and see how they ran.")
 pipeline.add_command(pipeline_run)
+pipeline.add_command(pipeline_show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,8 @@ class Verb(click.Command):
         Names of the public functions it calls.
     in_shell, in_notebook : str
         An example for each face; the help shows both.
+    watched : bool
+        Its function shows how it goes on by itself; no bar is drawn.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Verb(click.Command):
         in_shell: str = "",
         in_notebook: str = "",
         finds_workspace: bool = True,
+        watched: bool = False,
         **kwargs: Any,
     ) -> None:
         settings: dict[str, Any] = kwargs.setdefault("context_settings", {})
@@ -69,6 +73,7 @@ class Verb(click.Command):
         super().__init__(*args, **kwargs)
         self.calls = tuple(calls)
         self.in_shell, self.in_notebook = in_shell, in_notebook
+        self.watched = watched
         if finds_workspace:
             text = "Folder of the workspace; default: found upward from the working directory."
             self.params.append(
@@ -104,7 +109,8 @@ class Verb(click.Command):
         params = dict(ctx.params)
         as_json = params.pop("as_json", False)
         try:
-            with caller.progress(self.name or "working") as report:
+            label = self.name or "working"
+            with nullcontext() if self.watched else caller.progress(label) as report:
                 ctx.meta[PROGRESS] = report
                 result = ctx.invoke(self.callback, **params) if self.callback else None
         except (NotFound, InvalidArgument, SourceUnreadable) as exc:

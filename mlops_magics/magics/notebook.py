@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -108,6 +108,16 @@ class Notebook(Caller):
         """Show a bar after a second, unless nobody looks."""
         bar = NotebookBar if hasattr(self.shell, "kernel") else TerminalBar
         return Progress(label, show=not headless(self.shell), bar=bar)
+
+    def watch(self, *, verbose: bool = False) -> AbstractContextManager[Callable[[Any], None]]:
+        """Show a pipeline's run as it goes on; nothing of it when nobody looks."""
+        if not hasattr(self.shell, "kernel"):
+            return super().watch(verbose=verbose)
+        if headless(self.shell):
+            return nullcontext(lambda event: None)
+        from mlops_magics.magics.watching import NotebookWatch
+
+        return NotebookWatch(verbose=verbose)
 
 
 def _always(thing: Any) -> Callable[[], Any]:

@@ -6,14 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlops_magics.pipelines.observation import pipeline_run as pipeline_run
     from mlops_magics.pipelines.outputs import output as output
     from mlops_magics.pipelines.result import PipelineRun as PipelineRun
     from mlops_magics.pipelines.runner import run_pipeline as run_pipeline
 
-__all__ = ["PipelineRun", "output", "run_pipeline"]
+__all__ = ["PipelineRun", "output", "pipeline_run", "run_pipeline"]
 
 # a step's kernel that gives an output must not load what only the runner needs
-_HOMES = {"PipelineRun": "result", "output": "outputs", "run_pipeline": "runner"}
+_HOMES = {
+    "PipelineRun": "result",
+    "output": "outputs",
+    "pipeline_run": "observation",
+    "run_pipeline": "runner",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -259,7 +259,7 @@ class Execution:
 
     def _record_failure(self, step: Step, error: Mapping[str, Any]) -> None:
         if self.failure is None:
-            self.failure = failures.failure(step, error, self.notebooks[step.name])
+            self.failure = failures.failure(self.id, step, error, self.notebooks[step.name])
 
     def _note(self, event: Event) -> None:
         if event.kind == "cell":

@@ -22,7 +22,8 @@ def of_error(exc: MlopsError) -> dict[str, Any]:
     }
 
 
-def failure(step: Step, error: Mapping[str, Any], notebook: Path) -> StepFailed:
+def failure(run: str, step: Step, error: Mapping[str, Any], notebook: Path) -> StepFailed:
+    """Return what a failed step makes its run raise."""
     place = f"step {step.name!r} failed"
     if error.get("cell") is not None:
         prompt = f", In [{error['prompt']}]" if error.get("prompt") is not None else ""
@@ -30,5 +31,7 @@ def failure(step: Step, error: Mapping[str, Any], notebook: Path) -> StepFailed:
     lines = [f"{place}: {error['ename']}: {error['evalue']}"]
     source = [line for line in str(error.get("source", "")).splitlines() if line.strip()]
     lines += [f"    {line}" for line in source[:6]] + (["    …"] if len(source) > 6 else [])
-    hint = f"see the notebook as far as it got: {notebook}" if notebook.is_file() else None
+    hint = f"see its circumstances: mlops pipeline show {run}"
+    if notebook.is_file():
+        hint += f"\n  → see the notebook as far as it got: {notebook}"
     return StepFailed("\n".join(lines), hint=hint, step=step.name, cell=error.get("cell"))

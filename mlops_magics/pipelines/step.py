@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.pipelines import circumstances
 from mlops_magics.pipelines.engine import Emit, Engine
 from mlops_magics.pipelines.outputs import collect
 
@@ -66,6 +67,7 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
         ``outputs`` of the step, and ``error`` or None.
     """
     import nbformat
+    from nbformat.v4 import new_notebook
     from papermill import execute_notebook
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillException, PapermillExecutionError
@@ -91,9 +93,14 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
         # the kernel died, or never started; the cell is the last one that began
         error = {"ename": type(exc).__name__, "evalue": str(exc), "source": ""}
         error |= {"index": engine.cell, "prompt": None}
-    cells = nbformat.read(output, as_version=4).cells if output.is_file() else []
+    written = nbformat.read(output, as_version=4) if output.is_file() else new_notebook()
+    cells = written.cells
     if error is not None:
-        error = _placed(error, cells)
+        error = {
+            **_placed(error, cells),
+            "memory": circumstances.memory(),
+            "environment": circumstances.environment(written),
+        }
     return {"outputs": collect(cells), "error": error}
 
 

@@ -155,7 +155,7 @@ def test_a_doctor_that_finds_something_wrong_leaves_with_1(call, workspace):
 def test_the_help_names_functions_that_are_called_otherwise(call):
     out = " ".join(call("--help")[1].split())
     assert "[Python: model_versions]" in out
-    assert "[Python: run_pipeline]" in out
+    assert "[Python: run_pipeline" in out
     assert "[Python: promote]" not in out
 
 
