@@ -114,8 +114,10 @@ if TYPE_CHECKING:
         package,
     )
     from mlops_magics.pipelines import (
+        PipelineReport,
         PipelineRun,
         output,
+        pipeline_report,
         pipeline_run,
         run_pipeline,
     )
@@ -201,6 +203,7 @@ __all__ = [
     "PackageCorrupt",
     "ParameterInvalid",
     "PipelineError",
+    "PipelineReport",
     "PipelineRun",
     "PortTaken",
     "Predicted",
@@ -249,6 +252,7 @@ __all__ = [
     "monitor",
     "output",
     "package",
+    "pipeline_report",
     "pipeline_run",
     "predict",
     "predictions",
@@ -364,8 +368,10 @@ _HOMES = {
         "package",
     ),
     "pipelines": (
+        "PipelineReport",
         "PipelineRun",
         "output",
+        "pipeline_report",
         "pipeline_run",
         "run_pipeline",
     ),

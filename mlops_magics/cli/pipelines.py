@@ -1,4 +1,4 @@
-"""Pipelines: pipeline run, show."""
+"""Pipelines: pipeline run, show, report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlops_magics.errors import InvalidArgument
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["pipeline", "pipeline_run", "pipeline_show"]
+__all__ = ["pipeline", "pipeline_report", "pipeline_run", "pipeline_show"]
 
 
 @verb(
@@ -80,6 +80,23 @@ def pipeline_show(run: str | None, follow: bool, verbose: bool, workspace: Works
     return mlops.pipeline_run(record.id, workspace=workspace)
 
 
+@verb(
+    "report",
+    calls=["pipeline_report"],
+    in_shell="mlops pipeline report --output report.html",
+    in_notebook="%mlops_pipeline report",
+)
+@click.argument("run", type=PIPELINE_RUN, required=False)
+@click.option("--output", type=click.Path(dir_okay=False), help="Default: beside its notebooks.")
+def pipeline_report(run: str | None, output: str | None, workspace: Workspace | None) -> Any:
+    """Write a run as one HTML file that can be sent or kept; default: the newest run.
+
+    It has the graph of the steps, when each ran and why, parameters and outputs, what failed, and
+    the executed notebooks. It needs no network and runs no script.
+    """
+    return mlops.pipeline_report(run, output=output, workspace=workspace)
+
+
 def _parameters(given: tuple[str | Mapping[str, Any], ...]) -> Mapping[str, Any] | list[str]:
     texts = [item for item in given if isinstance(item, str)]
     mappings = tuple(item for item in given if not isinstance(item, str))
@@ -96,3 +113,4 @@ def _parameters(given: tuple[str | Mapping[str, Any], ...]) -> Mapping[str, Any]
 pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks, and see how they ran.")
 pipeline.add_command(pipeline_run)
 pipeline.add_command(pipeline_show)
+pipeline.add_command(pipeline_report)

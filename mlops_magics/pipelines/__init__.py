@@ -8,15 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_magics.pipelines.observation import pipeline_run as pipeline_run
     from mlops_magics.pipelines.outputs import output as output
+    from mlops_magics.pipelines.report import PipelineReport as PipelineReport
+    from mlops_magics.pipelines.report import pipeline_report as pipeline_report
     from mlops_magics.pipelines.result import PipelineRun as PipelineRun
     from mlops_magics.pipelines.runner import run_pipeline as run_pipeline
 
-__all__ = ["PipelineRun", "output", "pipeline_run", "run_pipeline"]
+__all__ = [
+    "PipelineReport",
+    "PipelineRun",
+    "output",
+    "pipeline_report",
+    "pipeline_run",
+    "run_pipeline",
+]
 
 # a step's kernel that gives an output must not load what only the runner needs
 _HOMES = {
+    "PipelineReport": "report",
     "PipelineRun": "result",
     "output": "outputs",
+    "pipeline_report": "report",
     "pipeline_run": "observation",
     "run_pipeline": "runner",
 }

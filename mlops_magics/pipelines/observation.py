@@ -17,7 +17,7 @@ from mlops_magics.pipelines.result import PipelineRun, PipelineStep
 from mlops_magics.store.tables import pipeline_runs
 from mlops_magics.store.workspace import Workspace, resolve
 
-__all__ = ["follow", "pipeline_run"]
+__all__ = ["executed", "follow", "pipeline_run"]
 
 _LOOK = 0.5  # seconds between two looks at a run that goes on
 
@@ -51,7 +51,7 @@ def pipeline_run(run: str | None = None, *, workspace: Workspace | None = None) 
     if record.status != "RUNNING":
         return record
     steps = (
-        dataclasses.replace(item, cells=_cells(_notebook(item)))
+        dataclasses.replace(item, cells=_cells(executed(item.notebook)))
         if item.status == "RUNNING"
         else item
         for item in record.steps
@@ -114,7 +114,7 @@ class _Seen:
         self.status = step.status
 
     def _inside(self, step: PipelineStep) -> Iterator[Event]:
-        notebook = _notebook(step)
+        notebook = executed(step.notebook)
         cells = _cells(notebook)
         if cells is not None and cells != self.cells:
             self.cells = cells
@@ -142,12 +142,12 @@ def _id(workspace: Workspace, run: str | None) -> str:
     return str(found[0]) if run not in found else str(run)
 
 
-def _notebook(step: PipelineStep) -> Mapping[str, Any]:
-    """Return the executed notebook as far as it got; it is replaced as a whole, never half."""
+def executed(path: str) -> Mapping[str, Any]:
+    """Return an executed notebook as far as it got; it is replaced as a whole, never half."""
     import nbformat
 
     try:
-        found: Mapping[str, Any] = nbformat.reads(Path(step.notebook).read_text("utf-8"), 4)
+        found: Mapping[str, Any] = nbformat.reads(Path(path).read_text("utf-8"), 4)
     except (OSError, ValueError):
         return {"cells": []}  # not written yet
     return found

@@ -145,6 +145,26 @@ def test_progress_is_shown_to_a_person_and_not_headless(kernel, workspace, monke
     assert "status … 1 s" in shown[0]["content"]["data"]["text/html"]
     assert shown[-1]["content"]["data"] == {"text/plain": "", "text/html": ""}  # nothing is left
 
+    # a pipeline that runs is a card of its steps; headless there is its record only
+    run = (
+        "from mlops_magics.pipelines.executor import Event\n"
+        "def run_pipeline(path, watch, **given):\n"
+        "    steps = ['train', 'register']\n"
+        "    watch(Event('', 'run', {'run': '1', 'pipeline': 'flights', 'steps': steps}))\n"
+        "    watch(Event('train', 'begin', {'reason': '<b>first</b>'}))\n"
+        "    watch(Event('train', 'output', {'text': 'epoch 1\\n', 'name': 'stdout'}))\n"
+        "    time.sleep(0.8)\n"
+        "mlops.run_pipeline = run_pipeline\n%mlops_pipeline run x.yaml -v"
+    )
+    assert {m["msg_type"] for m in kernel.run(run)} <= {"execute_reply", "status", "execute_input"}
+    _, *messages = kernel.run(run, allow_stdin=True)
+    printed = [m["content"]["text"] for m in messages if m["msg_type"] == "stream"]
+    assert "".join(printed) == "train    │ epoch 1\n"
+    shown = [m["content"]["data"] for m in messages if m["msg_type"].endswith("display_data")]
+    assert "RUNNING" in shown[0]["text/html"]
+    assert "epoch 1" in shown[0]["text/plain"]
+    assert shown[-1] == {"text/plain": "", "text/html": ""}
+
 
 def interrupted(kernel: Kernel, cell: str) -> dict:
     """Run a cell, interrupt it once it says that it has begun; give the reply."""
