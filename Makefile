@@ -41,7 +41,8 @@ test: lint  ## everything: style, types, contracts, unit, integration, notebooks
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 soak: setup  ## the tests of faults in their long form: kills, swaps, outages under load
-	@$(BIN)/python -m pytest tests/faults --soak -o timeout=3600 -q
+	@$(BIN)/python -m pytest tests/faults tests/deployment/test_rollout.py \
+	  tests/deployment/test_following.py --soak -o timeout=3600 -q
 
 bench: setup  ## measure side by side with peers; writes benchmarks/results
 	@$(BIN)/python -m benchmarks

@@ -51,6 +51,12 @@ def figure(request):
 
 
 @pytest.fixture(scope="session")
+def soak(request) -> bool:
+    """Whether the long form is asked for: ``make soak``."""
+    return bool(request.config.getoption("--soak"))
+
+
+@pytest.fixture(scope="session")
 def workspace_template(tmp_path_factory) -> Path:
     """A workspace whose databases have their tables: MLflow takes seconds to make them."""
     root = tmp_path_factory.mktemp("template") / "project"
@@ -145,20 +151,26 @@ def postgresql(tmp_path_factory) -> str:
     server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request, tmp_path) -> str:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'test.db'}"
+@pytest.fixture
+def postgresql_url(postgresql) -> str:
+    """An empty PostgreSQL database."""
     import sqlalchemy as sa
 
-    base = sa.make_url(request.getfixturevalue("postgresql"))
+    base = sa.make_url(postgresql)
     name = f"test_{os.getpid()}_{time.monotonic_ns()}"
     engine = sa.create_engine(base, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     return base.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    return request.getfixturevalue("postgresql_url")
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ def _mirror(scorer: Scorer, endpoint: Endpoint, read: Read, body: bytes, job: Jo
         primary = job.arm.revision.batcher if job.arm else None
         busy = any(one is not None and len(one.queue) >= _SHED for one in (batcher, primary))
         if busy or batcher is None or not batcher.ready:
-            arm.shed += 1
+            arm.tally.shed += 1
             continue
         try:
             call = _read(read, body, arm.revision, arm, job.exchange)

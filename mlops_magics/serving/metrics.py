@@ -66,6 +66,7 @@ class Tally:
         self.labels = labels
         self.statuses: dict[int, int] = {}
         self.rows = 0
+        self.shed = 0  # of a shadow: requests that it was spared
         self.buckets = [0] * (len(EDGES) + 1)
         self.seconds = 0.0
 
@@ -142,6 +143,11 @@ class _Reader(Collector):
             "mlops_requests", "Requests answered, by HTTP status.", labels=[*names, "status"]
         )
         rows = CounterMetricFamily("mlops_rows", "Rows predicted.", labels=names)
+        shed = CounterMetricFamily(
+            "mlops_shadow_requests_shed",
+            "Requests that were not mirrored, because there was too much to do.",
+            labels=names,
+        )
         latency = HistogramMetricFamily(
             "mlops_request_duration_seconds",
             "Time from a request's head to its answer.",
@@ -152,8 +158,9 @@ class _Reader(Collector):
             for status, count in tally.statuses.items():
                 requests.add_metric([*labels, str(status)], count)
             rows.add_metric(labels, tally.rows)
+            shed.add_metric(labels, tally.shed)
             latency.add_metric(labels, _cumulated(EDGES, tally.buckets), tally.seconds)
-        yield from (requests, rows, latency)
+        yield from (requests, rows, shed, latency)
 
     def _batches(self) -> Iterator[Metric]:
         names = ["endpoint", "revision", "version"]

@@ -72,7 +72,6 @@ class Arm:
         self.head = b"".join(b"%b: %b\r\n" % header for header in self.headers)
         """The same as they stand in an answer's head."""
         names = revision.schema.names if revision.schema else ()
-        self.shed = 0
         self.masked = frozenset(names.index(name) for name in mask if name in names)
 
 

@@ -201,6 +201,7 @@ def registered(live, made):
 
     def make(name, model):
         package = made(name)
+        live.tracking.fluent()  # MLflow resolves the source where the process points
         if not client.search_registered_models(f"name='{model}'"):
             client.create_registered_model(model)
         return client.create_model_version(

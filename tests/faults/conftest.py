@@ -171,12 +171,6 @@ class Faulty:
         return [found.name for found in census(self.workspace.path)]
 
 
-@pytest.fixture(scope="session")
-def soak(request) -> bool:
-    """Whether the long form is asked for: ``make soak``."""
-    return bool(request.config.getoption("--soak"))
-
-
 def make(root: Path, template: Path, soak: bool, **settings: object) -> Faulty:
     """Make a workspace in a folder, with settings of its server."""
     shutil.copytree(template, root)
