@@ -29,11 +29,13 @@ __all__ = ["pipeline", "pipeline_report", "pipeline_run", "pipeline_show"]
 )
 @click.argument("path", type=click.Path())
 @click.option("--param", "params", type=ASSIGNMENT, multiple=True, help="A parameter; repeatable.")
+@click.option("--smoke", is_flag=True, help="A short run: the specification's smoke parameters.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Steps that may run at once.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the cells print, as they print it.")
 def pipeline_run(
     path: str,
     params: tuple[str | Mapping[str, Any], ...],
+    smoke: bool,
     parallel: int | None,
     verbose: bool,
     workspace: Workspace | None,
@@ -47,6 +49,7 @@ def pipeline_run(
         return mlops.run_pipeline(
             path,
             params=_parameters(params),
+            smoke=smoke,
             parallel=parallel,
             watch=watch,
             workspace=workspace,

@@ -27,6 +27,7 @@ def run_pipeline(
     path: Path | str,
     *,
     params: Mapping[str, Any] | Iterable[str] | None = None,
+    smoke: bool = False,
     output: Path | str | None = None,
     workspace: Workspace | None = None,
     watch: Watch | None = None,
@@ -45,6 +46,8 @@ def run_pipeline(
         A ``pipeline.yaml``, a folder with one, or a notebook (a pipeline of one step).
     params : mapping, or iterable of str
         JSON values by name; or texts ``name=value`` as from a shell, read by the declared types.
+    smoke : bool
+        Take the specification's ``smoke`` parameters where `params` has none: a short run.
     output : path, optional
         Folder for the executed notebooks; default: one for each run, in the workspace.
     workspace : Workspace, optional
@@ -88,7 +91,7 @@ def run_pipeline(
     if parallel is not None and parallel < 1:
         raise InvalidArgument(f"parallel = {parallel} lets no step run")
     pipeline = specification.read(path)
-    values = _values(pipeline, params)
+    values = _values(pipeline, params, pipeline.smoke if smoke else {})
     space = resolve(workspace)
     history.mark_crashed(space)
     run = Execution(space, pipeline, values, output, watch, parallel or os.cpu_count() or 1)
@@ -96,7 +99,11 @@ def run_pipeline(
     return run.go()
 
 
-def _values(pipeline: Pipeline, params: Mapping[str, Any] | Iterable[str] | None) -> dict[str, Any]:
+def _values(
+    pipeline: Pipeline,
+    params: Mapping[str, Any] | Iterable[str] | None,
+    smoke: Mapping[str, Any],
+) -> dict[str, Any]:
     """Check the given parameters, for the pipeline and for each step they reach."""
     owner = f"pipeline {pipeline.name!r}"
     if params is None:
@@ -105,6 +112,7 @@ def _values(pipeline: Pipeline, params: Mapping[str, Any] | Iterable[str] | None
         given = dict(params)
     else:
         given = declarations.parse(params, pipeline.parameters)
+    given = {**smoke, **given}
     declarations.check(pipeline.parameters, given, owner)
     values = {
         name: given.get(name, item.default)

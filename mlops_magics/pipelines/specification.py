@@ -6,6 +6,7 @@
     parameters:
       month: 3                                       # a default; its type is the parameter's
       rows: {type: int | None, default: null}
+    smoke: {rows: 2000}                              # for a short run: CI, releases
     steps:
       ingest:
         notebook: ingest.ipynb
@@ -87,6 +88,8 @@ class Pipeline:
     parameters : mapping of str to Parameter
         Of the whole pipeline.
     description : str
+    smoke : mapping
+        Values of parameters for a short run on little data.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Pipeline:
     steps: Mapping[str, Step]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     description: str = ""
+    smoke: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read(path: Path | str) -> Pipeline:
@@ -141,6 +145,7 @@ def read(path: Path | str) -> Pipeline:
         steps={name: steps[name] for name in ordered},
         parameters=own,
         description=content.get("description", ""),
+        smoke=_smoke(source, content.get("smoke", {}), own),
     )
 
 
@@ -178,6 +183,18 @@ def _parameter(source: _Source, name: str, value: Any) -> Parameter:
         except ParameterInvalid as exc:
             raise source.error(exc.message, ("parameters", name)) from exc
     return found
+
+
+def _smoke(
+    source: _Source, given: Mapping[str, Any], own: Mapping[str, Parameter]
+) -> dict[str, Any]:
+    for name, value in given.items():
+        try:
+            declaration = declarations.known_name(own, name, "the pipeline")
+            declarations.checked_value(declaration, value, "the pipeline")
+        except ParameterInvalid as exc:
+            raise source.error(exc.message, ("smoke", name), exc.hint) from exc
+    return dict(given)
 
 
 def _step(

@@ -88,6 +88,14 @@ def test_a_mistake_is_named_with_line_and_nearest_name(good, old, new, message):
     assert raised.value.exit_status == 2
 
 
+def test_a_short_runs_parameters_are_the_pipelines_own(good):
+    assert read(good(f"{GOOD}smoke: {{rows: 2000}}")).smoke == {"rows": 2000}
+    with pytest.raises(SpecInvalid, match=r"(?s)line 15: .*'rosw'.*did you mean 'rows'"):
+        read(good(f"{GOOD}smoke: {{rosw: 2000}}"))
+    with pytest.raises(SpecInvalid, match=r"line 15: .*'rows'"):
+        read(good(f"{GOOD}smoke: {{rows: many}}"))
+
+
 def test_an_empty_and_a_missing_file_are_refused(pipeline, tmp_path):
     with pytest.raises(SpecInvalid, match="is empty"):
         read(pipeline(""))
