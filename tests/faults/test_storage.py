@@ -24,7 +24,7 @@ def test_while_sqlite_is_locked_predictions_go_on_and_are_loaded_afterwards(pair
         blocker = sqlite3.connect(pair.workspace.path / "mlops.db", isolation_level=None)
         blocker.execute("BEGIN EXCLUSIVE")
         begun = time.monotonic()
-        load.wait_for(60_000 if pair.soak else 300, timeout=1200)
+        load.wait_for(12_000 if pair.soak else 300, timeout=1200)
         seconds = time.monotonic() - begun
         blocker.execute("ROLLBACK")
         blocker.close()
@@ -52,7 +52,8 @@ def test_while_postgresql_is_stopped_predictions_go_on_also_from_a_new_gateway(
             load.wait_for(50)
             database.stop()
             begun = time.monotonic()
-            load.wait_for(60_000 if soak else 200, timeout=1200)
+            # ten minutes at 200 a second
+            load.wait_for(120_000 if soak else 200, timeout=1800)
             killed = time.monotonic()
             os.kill(faulty.pid("gateway"), signal.SIGKILL)
             load.wait_for(200)
