@@ -7,12 +7,18 @@ and none of them was acknowledged.
 
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
+import mlops_magics as mlops
 from mlops_magics.serving import server
+
+from .conftest import make
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -150,6 +156,63 @@ def test_random_kills_lose_and_double_nothing_that_was_acknowledged(pair, figure
 
 def revision(faulty, endpoint):
     """The id of the revision that serves."""
-    import mlops_magics as mlops
-
     return mlops.endpoints(endpoint, workspace=faulty.workspace)[0].traffic[0]["revision"]
+
+
+def test_the_jupyter_server_and_the_kernel_that_deployed_are_killed_and_serving_goes_on(fresh):
+    faulty = fresh()
+    package = faulty.package("one")
+    cell = f"""
+import os
+import mlops_magics as mlops
+mlops.deploy({package.uri!r}, "deployed")
+print("kernel", os.getpid(), flush=True)
+"""
+    # as jupyter_server does: a process that owns the kernel
+    host = f"""
+import sys
+from jupyter_client.manager import start_new_kernel
+_, client = start_new_kernel(kernel_name="python3", cwd={str(faulty.workspace.root)!r})
+client.execute_interactive({cell!r}, timeout=120, output_hook=lambda message: print(
+    message["content"].get("text", ""), end="", flush=True))
+sys.stdin.read()
+"""
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", host], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as jupyter:
+            pids = [jupyter.pid]
+            for line in jupyter.stdout:
+                if line.startswith("kernel "):
+                    pids.append(int(line.split()[1]))
+                    break
+            assert len(pids) == 2
+            with faulty.load("deployed") as load:
+                load.wait_for(50)
+                for pid in pids:
+                    os.kill(pid, signal.SIGKILL)
+                    load.wait_for(50)
+        assert load.failures() == []
+        faulty.assert_logged_once(load)
+    finally:
+        faulty.end()
+
+
+def test_whoever_wants_the_port_of_a_server_under_load_is_told_its_owner_and_disturbs_nobody(
+    pair, tmp_path_factory, workspace_template
+):
+    port = int(server.require(pair.workspace).url.rpartition(":")[2])
+    owners = {identity.pid for identity in server.processes(pair.workspace).values()}
+    other = make(tmp_path_factory.mktemp("other") / "project", workspace_template, False, port=port)
+    with pair.load("pair") as load:
+        load.wait_for(20)
+        with pytest.raises(mlops.PortTaken, match=f":{port} is taken by") as caught:
+            other.deploy("one", "late")
+        load.wait_for(20)
+    assert int(re.search(r"pid (\d+)", str(caught.value))[1]) in owners
+    assert load.failures() == []
+    # nothing is half registered
+    assert mlops.endpoints(workspace=other.workspace) == []
+    assert other.left() == []
+    assert server.processes(other.workspace) == {}
+    other.workspace.database.close()

@@ -148,6 +148,7 @@ def test_a_model_that_another_tool_pickled_is_refused(workspace, model):
         models.fetch(workspace, info.model_uri)
 
 
+@pytest.mark.xdist_group("mlflow_server")
 def test_a_package_in_a_real_mlflow_server_is_fetched_and_verified(
     workspace, mlflow_server, model, rows, monkeypatch
 ):

@@ -18,6 +18,7 @@ def test_the_embedded_store_keeps_artifacts_in_the_workspace(workspace):
     assert experiment.artifact_location == (workspace.path / "artifacts").as_uri()
 
 
+@pytest.mark.xdist_group("mlflow_server")
 def test_a_teams_server_is_used_when_it_is_named(tmp_path, mlflow_server):
     Workspace.create(tmp_path)
     settings = Settings.load(tmp_path, tracking_uri=mlflow_server, experiment="team")

@@ -222,6 +222,7 @@ def test_a_run_whose_process_was_killed_is_told_as_killed(workspace):
     assert found.ended <= time.time()
 
 
+@pytest.mark.xdist_group("mlflow_server")
 def test_a_real_tracking_server_holds_the_same(project, mlflow_server):
     settings = Settings(tracking_uri=mlflow_server, experiment="remote")
     workspace = Workspace(project, settings=settings)
