@@ -53,7 +53,8 @@ def lost_with(load, moments, names=("gateway",)):
 def test_of_two_workers_one_may_be_killed_and_no_request_fails(pair, figure):
     with pair.load("pair") as load:
         load.wait_for(50)
-        for round_ in range(10 if pair.soak else 2):
+        # five times within a minute, and a worker would be given up, as it should be
+        for round_ in range(8 if pair.soak else 2):
             kill(pair, f"r{revision(pair, 'pair')}-{round_ % 2}")
             load.wait_for(100)
             pair.settle()
@@ -212,7 +213,7 @@ def test_whoever_wants_the_port_of_a_server_under_load_is_told_its_owner_and_dis
     assert int(re.search(r"pid (\d+)", str(caught.value))[1]) in owners
     assert load.failures() == []
     # nothing is half registered
-    assert mlops.endpoints(workspace=other.workspace) == []
+    assert not mlops.endpoints(workspace=other.workspace)
     assert other.left() == []
     assert server.processes(other.workspace) == {}
     other.workspace.database.close()
