@@ -70,6 +70,9 @@ def test_two_versions_of_a_library_serve_side_by_side(workspace, packaged):
     assert (answer(workspace, "new"), answer(workspace, "old")) == (six.__version__, OLD)
     digest = endpoint.revisions[0]["environment"]
     assert made(workspace) == [digest]
+    # many rows at once are answered from there as well
+    scored = mlops.score(endpoint="old", data=ROWS, workspace=workspace)
+    assert set(scored.df["prediction"]) == {OLD}
     worker = server.processes(workspace)["r2-0"]
     python = psutil.Process(worker.pid).cmdline()[0]
     assert python == str(workspace.path / "environments" / digest / "bin" / "python")

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 import mlops_magics as mlops
-from mlops_magics.store import tables
+from mlops_magics.store import predictors, tables
 
 from .conftest import mixed_rows
 
@@ -88,6 +88,26 @@ def test_answers_and_rejects_are_the_endpoints_own(served, place):
     online = [messages[i].removeprefix("row 0, ") for i in rejected["row"]]
     assert rejected["reason"].tolist() == online
     assert json.loads(rejected["values"][0])["id"] == 3
+
+
+def test_a_package_for_onnx_runtime_scores_there_and_answers_the_same(served, place, monkeypatch):
+    rows = mixed_rows(300)
+    packed = mlops.package(
+        served.model,
+        name="mixed-onnx",
+        data=served.rows,
+        predict_fn="predict_proba",
+        runtime="onnx",
+        workspace=served.workspace,
+    )
+    assert packed.onnx["verdict"] == "equal"
+
+    def refuse(*_):
+        raise AssertionError("the model's own library has nothing to do here")
+
+    monkeypatch.setitem(predictors._LOADERS, "skops", refuse)
+    scored = mlops.score(packed, rows, workspace=served.workspace)
+    np.testing.assert_allclose(scored.df[CLASSES], served.model.predict_proba(rows), atol=1e-12)
 
 
 CELLS = {
