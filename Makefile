@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt extension/package-lock.json $(wil
 	  { echo "python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "setup: installing packages (a minute or two; longer the first time)"
 	@$(BIN)/python -m pip install -q -c constraints.txt 'pip>=25.1'
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[environments,onnx,tour,postgresql,xgboost]' --group dev
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[environments,keyring,onnx,tour,postgresql,xgboost]' --group dev
 	@touch $@
 
 tour: setup  ## run the main job on real data and say where to look

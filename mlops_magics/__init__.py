@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         PredictionRefused,
         RunNotFound,
         SchemaMismatch,
+        SecretNotFound,
         ServerError,
         ServerNotRunning,
         SignatureMissing,
@@ -147,6 +148,10 @@ if TYPE_CHECKING:
     )
     from mlops_magics.settings import (
         Settings,
+    )
+    from mlops_magics.store.secrets import (
+        Secret,
+        secret,
     )
     from mlops_magics.store.workspace import (
         Workspace,
@@ -218,6 +223,8 @@ __all__ = [
     "Runs",
     "SchemaMismatch",
     "Scoring",
+    "Secret",
+    "SecretNotFound",
     "ServerError",
     "ServerNotRunning",
     "Settings",
@@ -264,6 +271,7 @@ __all__ = [
     "run_pipeline",
     "runs",
     "score",
+    "secret",
     "status",
     "stop",
     "stream",
@@ -342,6 +350,7 @@ _HOMES = {
         "PredictionRefused",
         "RunNotFound",
         "SchemaMismatch",
+        "SecretNotFound",
         "ServerError",
         "ServerNotRunning",
         "SignatureMissing",
@@ -394,6 +403,10 @@ _HOMES = {
     "serving.offline.scorings": ("Scoring",),
     "serving.offline.stream": ("stream",),
     "settings": ("Settings",),
+    "store.secrets": (
+        "Secret",
+        "secret",
+    ),
     "store.workspace": ("Workspace",),
     "testing": (
         "TestReport",

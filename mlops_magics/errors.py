@@ -12,7 +12,8 @@
     │   ├── RunNotFound
     │   ├── ModelNotFound
     │   ├── EndpointNotFound
-    │   └── PredictionNotFound
+    │   ├── PredictionNotFound
+    │   └── SecretNotFound
     ├── GateFailed                 a check that was asked for did not hold
     ├── DataError
     │   ├── SourceUnreadable
@@ -80,6 +81,7 @@ __all__ = [
     "PredictionRefused",
     "RunNotFound",
     "SchemaMismatch",
+    "SecretNotFound",
     "ServerError",
     "ServerNotRunning",
     "SignatureMissing",
@@ -223,6 +225,10 @@ class EndpointNotFound(NotFound):
 
 class PredictionNotFound(NotFound):
     """No prediction with that id in the inference table."""
+
+
+class SecretNotFound(NotFound):
+    """No secret of that name, neither in the environment nor in the keyring."""
 
 
 class GateFailed(MlopsError):

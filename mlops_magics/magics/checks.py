@@ -50,8 +50,10 @@ class Checks:
             self._note(name, True, "")
 
     def _note(self, name: str, passed: bool, detail: str) -> None:
+        from mlops_magics.store.secrets import redactor
         from mlops_magics.testing.assertions import Check
 
+        detail = redactor.text(detail)
         known = self.found.get(name)
         if known is None:
             self.found[name] = Check(name, passed, detail)

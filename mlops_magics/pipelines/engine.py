@@ -6,18 +6,23 @@ before a notebook is there.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.pipelines import parameters as declarations
+from mlops_magics.pipelines.screen import Screen, screen_pipe
+from mlops_magics.store.secrets import ENGINE, look_up, named, redactor, references
 from mlops_magics.store.workspace import write_atomic
 
 __all__ = ["Engine", "engine"]
 
 Emit = Callable[[dict[str, Any]], None]
 
+_PATHS = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}  # papermill --inject-paths
 _PRINTED_LIMIT = 10_000  # characters of one message that watchers hear; the notebook has them all
 _SOCKET_LIMIT = 90  # characters of a Unix socket's path, with room for what jupyter_client adds
 
@@ -25,8 +30,9 @@ _SOCKET_LIMIT = 90  # characters of a Unix socket's path, with room for what jup
 class Engine:
     """Executes one notebook after another; papermill knows it as ``mlops``.
 
-    The output notebook is whole at any moment, and the kernel is spoken to through sockets in a
-    private folder.
+    Names and types of the parameters are checked before the kernel starts. Secrets are looked up
+    in the kernel, and redacted in whatever comes from it. The output notebook is whole at any
+    moment, and the kernel is spoken to through sockets in a private folder.
 
     Parameters
     ----------
@@ -68,9 +74,16 @@ class Engine:
         autosave_cell_every: int = 30,
         **options: Any,
     ) -> Any:
-        """Execute a notebook that papermill has put the parameters into; return it."""
+        """Execute a notebook that papermill has put the parameters into; return it.
+
+        Raises
+        ------
+        ParameterInvalid, SecretNotFound
+            Before the kernel has started, and before anything is written.
+        """
         from papermill.engines import NotebookExecutionManager
 
+        _check_parameters(nb)
         # papermill writes it once more at the end, also when not asked to write after each cell
         _write_whole(output_path or nb.metadata.papermill.get("output_path"))
         manager = NotebookExecutionManager(
@@ -118,7 +131,7 @@ class Engine:
         from papermill.clientwrap import PapermillNotebookClient
         from papermill.log import logger
 
-        emit, kernels = self.emit, self.kernels
+        emit, kernels, screen = self.emit, self.kernels, Screen(redactor)
 
         class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill is untyped
             def create_kernel_manager(self) -> Any:
@@ -127,14 +140,17 @@ class Engine:
                 return found
 
             def process_message(self, msg: dict[str, Any], *args: Any) -> Any:
-                output = super().process_message(msg, *args)
-                # the message, not the output: to that nbclient adds what the cell printed before
-                if text := _printed(msg):
-                    name = msg["content"].get("name", "result")
-                    emit({"event": "output", "text": text[-_PRINTED_LIMIT:], "name": name})
+                output = None
+                for message in screen.messages(msg):
+                    output = super().process_message(message, *args)
+                    # the message, not the output: nbclient adds to that what was printed before
+                    if text := _printed(message):
+                        name = message["content"].get("name", "result")
+                        emit({"event": "output", "text": text[-_PRINTED_LIMIT:], "name": name})
                 return output
 
-        with _private_transport() as config:
+        # what bypasses the kernel's messages would reach the terminal, or CI's log, as it is
+        with _private_transport() as config, screen_pipe(redactor, 2) as log:
             options.setdefault("config", config)
             Client(
                 manager,
@@ -143,7 +159,42 @@ class Engine:
                 timeout=execution_timeout,
                 log=logger,
                 **options,
-            ).execute()
+            ).execute(env={**os.environ, ENGINE: str(os.getpid())}, stdout=log, stderr=log)
+
+
+def _check_parameters(nb: Any) -> None:
+    """Check what papermill has put into a notebook; let the kernel look up the secrets."""
+    given = {
+        name: value
+        for name, value in nb.metadata.papermill.get("parameters", {}).items()
+        if name not in _PATHS
+    }
+    name = Path(str(nb.metadata.papermill.get("input_path") or "the notebook")).name
+    known = declarations.declared_in(nb, name)
+    declarations.check(known, given, f"notebook {name!r}")
+    names = set(references(given))
+    for secret in names:
+        look_up(secret)
+    if names:
+        for cell in nb.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):
+                cell.source = _injected(nb.metadata.papermill["parameters"])
+
+
+def _injected(parameters: Mapping[str, Any]) -> str:
+    """Write the cell of injected parameters so that the kernel looks up its secrets."""
+    from papermill.translators import PythonTranslator
+
+    class Translator(PythonTranslator):  # type: ignore[misc]  # papermill is untyped
+        @classmethod
+        def translate_str(cls, val: str) -> str:
+            name = named(val)
+            if name is None:
+                return str(super().translate_str(val))
+            return f'mlops_magics.secret("{name}")'
+
+    comment, _, assignments = Translator.codify(parameters).partition("\n")
+    return f"{comment}\nimport mlops_magics\n\n{assignments}"
 
 
 engine = Engine()  # the one that papermill finds by its entry point

@@ -15,27 +15,19 @@ import ast
 import io
 import json
 import keyword
-import math
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_magics.errors import ParameterInvalid, UnknownName
+from mlops_magics.errors import InvalidArgument, ParameterInvalid, UnknownName
+from mlops_magics.pipelines.kinds import accepts, not_json, type_of
+from mlops_magics.store.secrets import PREFIX, references
 
-__all__ = ["Parameter", "check", "checked_value", "declared", "known_name", "parse"]
+__all__ = ["Parameter", "check", "checked_value", "declared", "declared_in", "known_name"]
 
 _MISSING: Any = object()
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-    "list": (list,),
-    "dict": (dict,),
-    "None": (type(None),),
-}
 
 
 @dataclass(frozen=True)
@@ -95,52 +87,38 @@ def declared(notebook: Path | str) -> dict[str, Parameter]:
     path = Path(notebook)
     try:
         content = json.loads(path.read_text("utf-8"))
-        cells = [dict(cell) for cell in content["cells"]]
+        content["cells"] = [dict(cell) for cell in content["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise ParameterInvalid(f"{path} is not a notebook that can be read: {exc}") from exc
-    language = content.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-    for cell in cells:
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            if language != "python":
-                raise ParameterInvalid(
-                    f"{path.name} is in {language}: its parameters cannot be checked",
-                    hint="parameters are read from Python notebooks",
-                )
-            source = cell.get("source", "")
-            return _read(source if isinstance(source, str) else "".join(source), path)
-    return {}
+    return declared_in(content, path.name)
 
 
-def parse(assignments: Iterable[str], known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Read ``name=value`` as a shell gives them; the declared type says how.
+def declared_in(notebook: Mapping[str, Any], name: str) -> dict[str, Parameter]:
+    """Read the parameters that a notebook's content declares.
 
-    Text stays text where a str is declared; else it is read as JSON, with Python's ``True``,
-    ``False`` and ``None`` as well. What cannot be read stays text, and the type check names it.
+    Parameters
+    ----------
+    notebook : mapping
+        As JSON or nbformat give it.
+    name : str
+        What errors call it.
 
     Raises
     ------
     ParameterInvalid
-        An assignment without ``=``, or given twice.
-
-    Examples
-    --------
-    >>> known = {"month": Parameter("month", "int"), "name": Parameter("name", "str")}
-    >>> parse(["month=3", "name=007"], known)
-    {'month': 3, 'name': '007'}
+        It is in another language, or the cell is not plain Python.
     """
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, sign, text = assignment.partition("=")
-        name = name.strip()
-        if not sign:
-            raise ParameterInvalid(
-                f"parameter {assignment!r} has no value", hint=f"write {name}=VALUE"
-            )
-        if name in values:
-            raise ParameterInvalid(f"parameter {name!r} is given twice")
-        kind = known[name].type if name in known else "Any"
-        values[name] = _from_text(text, kind)
-    return values
+    language = notebook.get("metadata", {}).get("kernelspec", {}).get("language", "python")
+    for cell in notebook["cells"]:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            if language != "python":
+                raise ParameterInvalid(
+                    f"{name} is in {language}: its parameters cannot be checked",
+                    hint="parameters are read from Python notebooks",
+                )
+            source = cell.get("source", "")
+            return _read(source if isinstance(source, str) else "".join(source), name)
+    return {}
 
 
 def check(
@@ -208,23 +186,29 @@ def checked_value(parameter: Parameter, value: Any, owner: str) -> Any:
     ParameterInvalid
         It is not.
     """
-    problem = _not_json(value)
+    problem = not_json(value)
     if problem:
         raise ParameterInvalid(
             f"parameter {parameter.name!r} of {owner}: {problem}",
             hint="give text, numbers, true, false, null, lists or objects of them",
         )
-    if not _accepts(parameter.type, value):
+    try:
+        list(references(value))
+    except InvalidArgument as exc:
+        raise ParameterInvalid(
+            f"parameter {parameter.name!r} of {owner}: {exc.message}", hint=exc.hint
+        ) from exc
+    if not accepts(parameter.type, value):
         raise ParameterInvalid(
             f"parameter {parameter.name!r} of {owner} is {parameter.type}, "
-            f"not {json.dumps(value, ensure_ascii=False)[:80]} ({_type_of(value)})",
+            f"not {json.dumps(value, ensure_ascii=False)[:80]} ({type_of(value)})",
             hint=parameter.help or None,
         )
     return value
 
 
-def _read(source: str, path: Path) -> dict[str, Parameter]:
-    where = f"the parameters cell of {path.name}"
+def _read(source: str, notebook: str) -> dict[str, Parameter]:
+    where = f"the parameters cell of {notebook}"
     lines = source.splitlines()
     # a magic in the cell is no declaration
     plain = "\n".join("" if line.lstrip()[:1] in {"%", "!", "?"} else line for line in lines)
@@ -251,10 +235,15 @@ def _read(source: str, path: Path) -> dict[str, Parameter]:
                 continue
             default = _literal(value)
             name = target.id
+            if isinstance(default, str) and default.startswith(PREFIX):
+                raise ParameterInvalid(
+                    f"{where}: the kernel would take {name} = {default!r} for the secret itself",
+                    hint=f'write {name}: str = mlops.secret("{default.removeprefix(PREFIX)}")',
+                )
             if not kind:
-                shown = _type_of(default) if default is not _MISSING else "Any"
+                shown = type_of(default) if default is not _MISSING else "Any"
                 kind = "Any" if shown == "None" else shown
-            elif value is not None and default is not _MISSING and not _accepts(kind, default):
+            elif value is not None and default is not _MISSING and not accepts(kind, default):
                 raise ParameterInvalid(
                     f"{where}: {name} is declared {kind}, but its default is {default!r}"
                 )
@@ -301,84 +290,7 @@ def _literal(node: ast.expr | None) -> Any:
         return _MISSING  # computed by the kernel
     if isinstance(value, tuple):
         value = list(value)
-    return _MISSING if value is not _MISSING and _not_json(value) else value
-
-
-def _accepts(kind: str, value: Any) -> bool:
-    try:
-        return _fits(ast.parse(kind, mode="eval").body, value)
-    except SyntaxError:
-        return True
-
-
-def _fits(node: ast.expr, value: Any) -> bool:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _fits(node.left, value) or _fits(node.right, value)
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return _accepts(node.value, value)
-    if isinstance(node, (ast.Name, ast.Attribute, ast.Constant)):
-        name = _last_name(node)
-        if name not in _TYPES:
-            return True  # Any, and types that only the kernel knows
-        return isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool))
-    if not isinstance(node, ast.Subscript):
-        return True
-    outer = _last_name(node.value)
-    inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-    if outer == "Optional":
-        return value is None or _fits(inner[0], value)
-    if outer == "Union":
-        return any(_fits(item, value) for item in inner)
-    if outer == "Literal":
-        allowed = [item.value for item in inner if isinstance(item, ast.Constant)]
-        return any(type(item) is type(value) and item == value for item in allowed)
-    if outer.lower() in {"list", "sequence"}:
-        return isinstance(value, list) and all(_fits(inner[0], item) for item in value)
-    if outer.lower() in {"dict", "mapping"}:
-        return isinstance(value, dict) and all(_fits(inner[-1], item) for item in value.values())
-    return True
-
-
-def _last_name(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def _from_text(text: str, kind: str) -> Any:
-    if kind == "str" or kind.startswith(("Literal[", "typing.Literal[")):
-        return text
-    words = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    # "7" for `str | None` is text
-    return value if _accepts(kind, value) or not _accepts(kind, text) else text
-
-
-def _not_json(value: Any, depth: int = 0) -> str:
-    if depth > 32:
-        return "nested too deep"
-    if value is None or isinstance(value, (bool, str)):
-        return ""
-    if isinstance(value, int):
-        return "" if value.bit_length() <= 1024 else "a whole number of more than 1024 bits"
-    if isinstance(value, float):
-        return "" if math.isfinite(value) else f"{value} is no JSON value"
-    if isinstance(value, list):
-        return next(filter(None, (_not_json(item, depth + 1) for item in value)), "")
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            return "an object's keys are text"
-        return next(filter(None, (_not_json(item, depth + 1) for item in value.values())), "")
-    return f"a value of type {type(value).__name__} is no JSON value"
-
-
-def _type_of(value: Any) -> str:
-    return "None" if value is None else type(value).__name__
+    return _MISSING if value is not _MISSING and not_json(value) else value
 
 
 def _listed(known: Mapping[str, Parameter], owner: str) -> str:

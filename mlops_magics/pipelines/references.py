@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops_magics.errors import ParameterInvalid, SpecInvalid, UnknownName
+from mlops_magics.store.secrets import PREFIX
 
 __all__ = ["Reference", "filled", "references"]
 
@@ -81,7 +82,8 @@ def filled(
     Raises
     ------
     ParameterInvalid
-        The step gave no output of that name.
+        The step gave no output of that name; or a secret would be written into a longer text, or
+        asked for by a step's output.
 
     Examples
     --------
@@ -101,9 +103,18 @@ def filled(
     def written(match: re.Match[str]) -> str:
         if match[1]:
             return match[0][1:]
-        return str(_look_up(_read(match[2]), parameters, outputs))
+        found = str(_look_up(_read(match[2]), parameters, outputs))
+        if found.startswith(PREFIX):
+            raise ParameterInvalid(
+                f"{match[0]} is a reference to a secret, which {value!r} would write into a text",
+                hint="give the secret to a parameter of its own, and join them in the notebook",
+            )
+        return found
 
-    return _PATTERN.sub(written, value)
+    text = _PATTERN.sub(written, value)
+    if text.startswith(PREFIX) and any(reference.step for reference in references(value)):
+        raise ParameterInvalid(f"{value!r} would have a step's output choose the secret")
+    return text
 
 
 def _read(text: str) -> Reference:
@@ -127,4 +138,19 @@ def _look_up(
             f"step {reference.step!r} gave no output {reference.name!r}",
             hint=near.hint if given else f"in its notebook: mlops.output({reference.name!r}, ...)",
         )
-    return given[reference.name]
+    found = given[reference.name]
+    if _asks_for_secret(found):
+        # what a notebook has read somewhere must not get at the environment
+        raise ParameterInvalid(
+            f"output {reference.name!r} of step {reference.step!r} refers to a secret",
+            hint="give the secret to the step that needs it, as its parameter",
+        )
+    return found
+
+
+def _asks_for_secret(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_asks_for_secret, value.values()))
+    if isinstance(value, list):
+        return any(map(_asks_for_secret, value))
+    return isinstance(value, str) and value.startswith(PREFIX)

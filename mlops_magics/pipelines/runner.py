@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_magics.errors import InvalidArgument
-from mlops_magics.pipelines import history, specification
-from mlops_magics.pipelines import parameters as declarations
+from mlops_magics.pipelines import arguments, history, specification
+from mlops_magics.pipelines.arguments import Given
 from mlops_magics.pipelines.execution import Execution
 from mlops_magics.pipelines.executor import Event
-from mlops_magics.pipelines.references import filled, references
 from mlops_magics.pipelines.result import PipelineRun
-from mlops_magics.pipelines.specification import Pipeline
 from mlops_magics.store.workspace import Workspace, resolve
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ __all__ = ["run_pipeline"]
 def run_pipeline(
     path: Path | str,
     *,
-    params: Mapping[str, Any] | Iterable[str] | None = None,
+    params: Given | None = None,
     smoke: bool = False,
     output: Path | str | None = None,
     workspace: Workspace | None = None,
@@ -44,8 +42,9 @@ def run_pipeline(
     ----------
     path : path
         A ``pipeline.yaml``, a folder with one, or a notebook (a pipeline of one step).
-    params : mapping, or iterable of str
-        JSON values by name; or texts ``name=value`` as from a shell, read by the declared types.
+    params : mapping, or iterable
+        JSON values by name. Or several of them, the later ones win: mappings, and texts that the
+        declared types read, ``"month=3"`` or ``("month", "3")``. ``secret:NAME`` is a reference.
     smoke : bool
         Take the specification's ``smoke`` parameters where `params` has none: a short run.
     output : path, optional
@@ -68,7 +67,7 @@ def run_pipeline(
 
     Raises
     ------
-    SpecInvalid, ParameterInvalid
+    SpecInvalid, ParameterInvalid, SecretNotFound
         Before anything has run.
     StepFailed
         Names step, cell and error; its ``run`` is the record of what happened.
@@ -91,41 +90,9 @@ def run_pipeline(
     if parallel is not None and parallel < 1:
         raise InvalidArgument(f"parallel = {parallel} lets no step run")
     pipeline = specification.read(path)
-    values = _values(pipeline, params, pipeline.smoke if smoke else {})
+    values = arguments.settle(pipeline, params, smoke=smoke)
     space = resolve(workspace)
     history.mark_crashed(space)
     run = Execution(space, pipeline, values, output, watch, parallel or os.cpu_count() or 1)
     run.why, run.release = why, release
     return run.go()
-
-
-def _values(
-    pipeline: Pipeline,
-    params: Mapping[str, Any] | Iterable[str] | None,
-    smoke: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Check the given parameters, for the pipeline and for each step they reach."""
-    owner = f"pipeline {pipeline.name!r}"
-    if params is None:
-        given: dict[str, Any] = {}
-    elif isinstance(params, Mapping):
-        given = dict(params)
-    else:
-        given = declarations.parse(params, pipeline.parameters)
-    given = {**smoke, **given}
-    declarations.check(pipeline.parameters, given, owner)
-    values = {
-        name: given.get(name, item.default)
-        for name, item in pipeline.parameters.items()
-        # what only the kernel can compute is left to it
-        if name in given or item.default is not None or pipeline.path.suffix != ".ipynb"
-    }
-    for step in pipeline.steps.values():
-        for name, value in step.parameters.items():
-            sources = list(references(value))
-            known = all(not source.step and source.name in values for source in sources)
-            if sources and known:
-                declarations.checked_value(
-                    step.declared[name], filled(value, values, {}), f"step {step.name!r}"
-                )
-    return values

@@ -24,24 +24,21 @@ The form is published as a JSON schema, ``pipeline.schema.json`` beside this mod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlops_magics.errors import ParameterInvalid, SpecInvalid, UnknownName
 from mlops_magics.pipelines import parameters as declarations
 from mlops_magics.pipelines.graph import order
 from mlops_magics.pipelines.parameters import Parameter
 from mlops_magics.pipelines.references import Reference, references
+from mlops_magics.pipelines.source import Place, Source
 
 __all__ = ["Pipeline", "Step", "read", "schema"]
-
-Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -125,10 +122,10 @@ def read(path: Path | str) -> Pipeline:
     if file.suffix == ".ipynb":
         return _alone(file)
     try:
-        source = _Source(file, file.read_text("utf-8"))
+        source = Source(file, file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecInvalid(f"{file} cannot be read: {exc}") from exc
-    content = source.checked()
+    content = source.checked(schema())
     own = {
         name: _parameter(source, name, value)
         for name, value in content.get("parameters", {}).items()
@@ -170,7 +167,7 @@ def _alone(file: Path) -> Pipeline:
     return Pipeline(name, file, {name: Step(name, file, (), own, known)}, known)
 
 
-def _parameter(source: _Source, name: str, value: Any) -> Parameter:
+def _parameter(source: Source, name: str, value: Any) -> Parameter:
     if not isinstance(value, dict):
         kind = "Any" if value is None else type(value).__name__
         return Parameter(name, kind, value)
@@ -186,7 +183,7 @@ def _parameter(source: _Source, name: str, value: Any) -> Parameter:
 
 
 def _smoke(
-    source: _Source, given: Mapping[str, Any], own: Mapping[str, Parameter]
+    source: Source, given: Mapping[str, Any], own: Mapping[str, Parameter]
 ) -> dict[str, Any]:
     for name, value in given.items():
         try:
@@ -198,13 +195,13 @@ def _smoke(
 
 
 def _step(
-    source: _Source,
+    source: Source,
     name: str,
     entry: Mapping[str, Any],
     entries: Mapping[str, Mapping[str, Any]],
     own: Mapping[str, Parameter],
 ) -> Step:
-    at: Path_ = ("steps", name)
+    at: Place = ("steps", name)
     notebook = (source.file.parent / entry["notebook"]).resolve()
     if not notebook.is_file():
         beside = [p.relative_to(source.file.parent) for p in source.file.parent.rglob("*.ipynb")]
@@ -247,7 +244,7 @@ def _step(
     )
 
 
-def _references(source: _Source, value: Any, where: Path_) -> Iterator[Reference]:
+def _references(source: Source, value: Any, where: Place) -> Iterator[Reference]:
     try:
         yield from references(value)
     except SpecInvalid as exc:
@@ -255,9 +252,9 @@ def _references(source: _Source, value: Any, where: Path_) -> Iterator[Reference
 
 
 def _check_reference(
-    source: _Source,
+    source: Source,
     reference: Reference,
-    where: Path_,
+    where: Place,
     entries: Mapping[str, Any],
     own: Mapping[str, Parameter],
 ) -> None:
@@ -269,80 +266,3 @@ def _check_reference(
     if name not in known:
         near = UnknownName(f"pipeline {kind}", name, known)
         raise source.error(f"{reference} names no {kind} of the pipeline", where, near.hint)
-
-
-class _Source:
-    """The text of a specification; knows at which line each of its values stands."""
-
-    def __init__(self, file: Path, text: str) -> None:
-        self.file = file
-        self.lines: dict[Path_, int] = {}
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            if root is None:
-                raise SpecInvalid(f"{file}: the file is empty", hint="it needs a name and steps")
-            self.loader = yaml.SafeLoader("")
-            self.content = self._value(root, ())
-        except yaml.MarkedYAMLError as exc:
-            line = exc.problem_mark.line + 1 if exc.problem_mark else 1
-            raise SpecInvalid(f"{file}, line {line}: {exc.problem or 'no YAML'}") from exc
-        except yaml.YAMLError as exc:
-            raise SpecInvalid(f"{file}: no YAML: {exc}") from exc
-
-    def error(self, message: str, at: Path_, hint: str | None = None) -> SpecInvalid:
-        """Return an error that names file and line of the value at a path."""
-        path = at
-        while path not in self.lines:
-            path = path[:-1]
-        return SpecInvalid(f"{self.file}, line {self.lines[path]}: {message}", hint=hint)
-
-    def checked(self) -> dict[str, Any]:
-        """Return the content if the schema accepts it."""
-        from jsonschema import Draft202012Validator
-
-        errors = list(Draft202012Validator(schema()).iter_errors(self.content))
-        if not errors:
-            return dict(self.content)
-        first = min(errors, key=lambda error: len(error.absolute_path))
-        if first.context:  # the nearest branch of an anyOf
-            first = max(
-                first.context,
-                key=lambda error: (len(error.absolute_path), error.validator != "type"),
-            )
-        at: Path_ = tuple(first.absolute_path)
-        where = ".".join(map(str, at)) or "the pipeline"
-        if first.validator == "additionalProperties" and isinstance(first.schema, dict):
-            known = first.schema.get("properties", {})
-            extra = next(key for key in first.instance if key not in known)
-            near = UnknownName("key", str(extra), known)
-            raise self.error(f"{where} has no key {extra!r}", (*at, extra), near.hint)
-        if first.validator == "required":
-            raise self.error(f"{where}: {first.message}", at)
-        described = first.schema.get("description") if isinstance(first.schema, dict) else None
-        raise self.error(f"{where}: {first.message}", at, described)
-
-    def _value(self, node: yaml.Node, at: Path_) -> Any:
-        self.lines[at] = node.start_mark.line + 1
-        if len(at) > 16:
-            raise SpecInvalid(f"{self.file}, line {self.lines[at]}: nested too deep")
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*at, i)) for i, item in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node.value, at)
-        value = self.loader.construct_object(node)
-        if value is not None and not isinstance(value, (bool, int, float, str)):
-            raise self.error(f"{node.value!r} is no JSON value", at, "quote it")
-        return value
-
-    def _mapping(self, pairs: Sequence[tuple[yaml.Node, yaml.Node]], at: Path_) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in pairs:
-            key = key_node.value
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                raise SpecInvalid(f"{self.file}, line {line}: a key is text")
-            if key in result:
-                raise SpecInvalid(f"{self.file}, line {line}: {key!r} is there twice")
-            result[key] = self._value(value_node, (*at, key))
-            self.lines[(*at, key)] = line
-        return result

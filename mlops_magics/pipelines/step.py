@@ -13,13 +13,17 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.errors import MlopsError
 from mlops_magics.pipelines import circumstances
 from mlops_magics.pipelines.engine import Emit, Engine
 from mlops_magics.pipelines.outputs import collect
+from mlops_magics.pipelines.screen import screened
+from mlops_magics.store.secrets import redactor
 
 __all__ = ["execute", "main"]
 
@@ -45,7 +49,13 @@ def main() -> int:
     os.environ.update(job["environment"])
     kernels: list[Any] = []
     threading.Thread(target=_watch, args=(kernels,), daemon=True).start()
-    emit({"event": "end", **execute(job, emit, kernels)})
+    with screened(redactor):
+        try:
+            ended = execute(job, emit, kernels)
+        except Exception:
+            traceback.print_exc()  # here, not when Python ends: it may hold a secret
+            return 1
+    emit({"event": "end", **ended})
     return 0
 
 
@@ -89,7 +99,7 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     except PapermillExecutionError as exc:
         error = {"ename": exc.ename, "evalue": exc.evalue, "source": exc.source}
         error |= {"index": exc.cell_index, "prompt": exc.exec_count}
-    except (PapermillException, RuntimeError, OSError) as exc:
+    except (PapermillException, MlopsError, RuntimeError, OSError) as exc:
         # the kernel died, or never started; the cell is the last one that began
         error = {"ename": type(exc).__name__, "evalue": str(exc), "source": ""}
         error |= {"index": engine.cell, "prompt": None}

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops_magics.errors import InvalidArgument, RunNotFound
 from mlops_magics.store import datasets
+from mlops_magics.store.secrets import redactor
 from mlops_magics.store.workspace import Workspace, resolve
 from mlops_magics.training import catalogue
 from mlops_magics.training.catalogue import Run
@@ -56,7 +57,10 @@ class ActiveRun:
         """
         from mlflow.entities import Param
 
-        values = [Param(_name(key, "parameter"), str(value)) for key, value in params.items()]
+        values = [
+            Param(_name(key, "parameter"), redactor.text(str(value)))
+            for key, value in params.items()
+        ]
         self._batches(params=values)
 
     def log_metrics(self, metrics: Mapping[str, Any], *, step: int = 0) -> None:
@@ -88,7 +92,10 @@ class ActiveRun:
         """Set tags; a tag can be set anew."""
         from mlflow.entities import RunTag
 
-        self._batches(tags=[RunTag(_name(key, "tag"), str(value)) for key, value in tags.items()])
+        values = [
+            RunTag(_name(key, "tag"), redactor.text(str(value))) for key, value in tags.items()
+        ]
+        self._batches(tags=values)
 
     def _batches(self, **entities: Sequence[Any]) -> None:
         tracking = self.workspace.tracking
@@ -125,7 +132,7 @@ class ActiveRun:
 
     def keep_text(self, name: str, text: str) -> None:
         """Keep a text as an artifact, for example ``mlops/output.txt``."""
-        self.keep({name: text.encode("utf-8", "backslashreplace")})
+        self.keep({name: redactor.text(text).encode("utf-8", "backslashreplace")})
 
     def keep_figure(self, name: str, png: bytes) -> None:
         """Keep a picture as an artifact, for example ``figures/roc.png``."""

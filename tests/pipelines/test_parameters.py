@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mlops_magics.errors import ParameterInvalid
-from mlops_magics.pipelines.parameters import Parameter, check, declared, parse
+from mlops_magics.pipelines.parameters import Parameter, check, declared
 
 CELL = """
 %config InlineBackend.figure_format = "svg"
@@ -106,22 +106,22 @@ def test_a_value_cannot_become_code(known, notebook):
     assert "os" not in scope
 
 
-def test_text_from_a_shell_is_read_by_the_declared_type(known):
-    texts = ["month=7", "alias=007", "rows=None", 'names=["x","y"]', "data=a=b", "share=2"]
-    assert parse(texts, known) == {
-        "month": 7,
-        "alias": "007",
-        "rows": None,
-        "names": ["x", "y"],
-        "data": "a=b",
-        "share": 2,
-    }
+def test_a_reference_to_a_secret_is_a_text_with_a_name(known):
+    assert check(known, {"data": "secret:DB_PASSWORD"}, "step")
+    for value, message in [("secret:", "no reference"), ("secret:my key", "no reference")]:
+        with pytest.raises(ParameterInvalid, match=message):
+            check(known, {"data": value}, "step")
+    with pytest.raises(ParameterInvalid, match="is int"):
+        check(known, {"data": "d", "month": "secret:MONTH"}, "step")
 
 
-@pytest.mark.parametrize(("texts", "message"), [(["month"], "no value"), (["a=1", "a=2"], "twice")])
-def test_assignments_that_are_none_or_double_are_refused(known, texts, message):
-    with pytest.raises(ParameterInvalid, match=message):
-        parse(texts, known)
+def test_a_default_that_refers_to_a_secret_is_no_secret_by_hand(notebook):
+    path = notebook("a", parameters='password: str = "secret:DB_PASSWORD"')
+    with pytest.raises(ParameterInvalid, match="would take password") as raised:
+        declared(path)
+    assert raised.value.hint == 'write password: str = mlops.secret("DB_PASSWORD")'
+    path = notebook("a", parameters='password: str = mlops.secret("DB_PASSWORD")')
+    assert declared(path)["password"].required is False
 
 
 def test_parameters_in_another_language_are_refused_since_nobody_could_check_them(tmp_path):

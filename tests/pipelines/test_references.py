@@ -25,3 +25,18 @@ def test_another_form_is_refused(text):
 def test_an_output_that_was_not_given_is_named_with_the_nearest():
     with pytest.raises(ParameterInvalid, match=r"no output 'trian'\s+→ did you mean 'train'\?"):
         filled("${steps.a.outputs.trian}", {}, {"a": {"train": 1}})
+
+
+def test_a_secret_is_not_written_into_a_longer_text():
+    values = {"password": "secret:DB_PASSWORD"}
+    assert filled("${parameters.password}", values, {}) == "secret:DB_PASSWORD"
+    with pytest.raises(ParameterInvalid, match="would write into a text"):
+        filled("postgresql://ann:${parameters.password}@host", values, {})
+
+
+@pytest.mark.parametrize("text", ["${steps.s.outputs.x}", "secret:${steps.s.outputs.name}"])
+def test_what_a_step_has_read_somewhere_cannot_choose_a_secret(text):
+    outputs = {"s": {"x": {"deep": ["secret:AWS_SECRET_ACCESS_KEY"]}, "name": "TOKEN"}}
+    with pytest.raises(ParameterInvalid, match="secret"):
+        filled(text, {}, outputs)
+    assert filled("secret:${parameters.stage}_TOKEN", {"stage": "TEST"}, {}) == "secret:TEST_TOKEN"
