@@ -50,6 +50,9 @@ __all__ = ["Agent", "main"]
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+# who loads much at once loads it for less; and a burst of requests has the processors to itself
+REST = 4.0  # times as long as the loading took
+LONGEST_POLL = 1.0
 RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 4 * 1024 * 1024
 MODEST_BYTES = 512 * 1024  # a slow transaction must not keep others from the database for long
@@ -99,7 +102,9 @@ class Agent:
             last = self._stop.is_set()
             try:
                 self._reconcile()
+                begun = time.monotonic()
                 self._load()
+                spent = time.monotonic() - begun
                 self.watch()
                 self._upkeep.tick()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
@@ -109,7 +114,8 @@ class Agent:
             else:
                 if failing:
                     logger.warning("the log is being loaded again")
-                failing, wait = False, POLL_SECONDS
+                failing = False
+                wait = min(LONGEST_POLL, max(POLL_SECONDS, REST * spent))
             if last:
                 return
             self._stop.wait(wait)
