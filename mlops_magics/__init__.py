@@ -115,11 +115,15 @@ if TYPE_CHECKING:
         package,
     )
     from mlops_magics.pipelines import (
+        InspectedNotebook,
         PipelineReport,
         PipelineRun,
+        PipelineSchema,
+        inspect_notebook,
         output,
         pipeline_report,
         pipeline_run,
+        pipeline_schema,
         run_pipeline,
     )
     from mlops_magics.records import (
@@ -192,6 +196,7 @@ __all__ = [
     "Feedback",
     "FrontEndMissing",
     "GateFailed",
+    "InspectedNotebook",
     "InvalidArgument",
     "InvalidSetting",
     "LockTimeout",
@@ -210,6 +215,7 @@ __all__ = [
     "PipelineError",
     "PipelineReport",
     "PipelineRun",
+    "PipelineSchema",
     "PortTaken",
     "Predicted",
     "PredictionNotFound",
@@ -253,6 +259,7 @@ __all__ = [
     "feedback",
     "ingest",
     "init",
+    "inspect_notebook",
     "log",
     "logs",
     "model_versions",
@@ -261,6 +268,7 @@ __all__ = [
     "package",
     "pipeline_report",
     "pipeline_run",
+    "pipeline_schema",
     "predict",
     "predictions",
     "promote",
@@ -377,11 +385,15 @@ _HOMES = {
         "package",
     ),
     "pipelines": (
+        "InspectedNotebook",
         "PipelineReport",
         "PipelineRun",
+        "PipelineSchema",
+        "inspect_notebook",
         "output",
         "pipeline_report",
         "pipeline_run",
+        "pipeline_schema",
         "run_pipeline",
     ),
     "records": (

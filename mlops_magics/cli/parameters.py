@@ -29,6 +29,8 @@ __all__ = [
     "ENDPOINT",
     "LATENCY",
     "MODEL",
+    "PARAMETERS_FILE",
+    "PARAMETERS_YAML",
     "PERCENT",
     "REGISTERED",
     "REPORT",
@@ -36,6 +38,7 @@ __all__ = [
     "RUN",
     "SCORED",
     "SOURCE",
+    "VALUE",
     "Bound",
     "Choice",
     "Pairs",
@@ -267,6 +270,41 @@ class Pairs(Type):
         return {key: _scalar(text)}
 
 
+class Value(Type):
+    """A parameter's value: text that a declared type reads later, or an object of the notebook."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the object, or the text."""
+        return value.value if isinstance(value, Bound) else value
+
+
+class Parameters(Type):
+    """Several parameters as papermill takes them: YAML text, a file, or the notebook's mapping."""
+
+    def __init__(self, *, file: bool = False) -> None:
+        self.name, self.file = "file" if file else "yaml", file
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Mapping[str, Any]:
+        """Read them."""
+        if isinstance(value, Bound):
+            return _mapping(value, param, ctx)
+        if isinstance(value, Mapping) or (ctx is not None and ctx.resilient_parsing):
+            return value if isinstance(value, Mapping) else {}
+        from mlops_magics.pipelines import arguments
+
+        return arguments.read_file(value) if self.file else arguments.read_yaml(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer files."""
+        return [CompletionItem(incomplete, type="file")] if self.file else []
+
+
 class Assignment(Type):
     """``KEY=VALUE`` whose value is read later, by a declared type; or a mapping."""
 
@@ -405,4 +443,7 @@ ASSIGNMENT = Assignment()
 COLUMN = Column()
 DURATION = Duration()
 LATENCY = Latency()
+PARAMETERS_FILE = Parameters(file=True)
+PARAMETERS_YAML = Parameters()
 PERCENT = Percent()
+VALUE = Value()

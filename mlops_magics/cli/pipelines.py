@@ -1,4 +1,4 @@
-"""Pipelines: pipeline run, show, report."""
+"""Pipelines: pipeline run, show, report, inspect, schema."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
-from mlops_magics.cli.parameters import ASSIGNMENT, PIPELINE_RUN, gather
+from mlops_magics.cli.parameters import (
+    ASSIGNMENT,
+    PARAMETERS_FILE,
+    PARAMETERS_YAML,
+    PIPELINE_RUN,
+    VALUE,
+)
 from mlops_magics.cli.verb import Verbs, verb
-from mlops_magics.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from mlops_magics.pipelines.arguments import Entry
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["pipeline", "pipeline_report", "pipeline_run", "pipeline_show"]
+__all__ = [
+    "pipeline",
+    "pipeline_inspect",
+    "pipeline_report",
+    "pipeline_run",
+    "pipeline_schema",
+    "pipeline_show",
+]
 
 
 @verb(
@@ -29,12 +42,44 @@ __all__ = ["pipeline", "pipeline_report", "pipeline_run", "pipeline_show"]
 )
 @click.argument("path", type=click.Path())
 @click.option("--param", "params", type=ASSIGNMENT, multiple=True, help="A parameter; repeatable.")
+@click.option(
+    *("-p", "--parameters", "pairs"),
+    type=(str, VALUE),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="The same in two words, as papermill takes it.",
+)
+@click.option(
+    *("-r", "--parameters_raw", "raw"),
+    type=(str, VALUE),
+    multiple=True,
+    metavar="NAME TEXT",
+    help="A parameter whose value stays text.",
+)
+@click.option(
+    *("-y", "--parameters_yaml", "texts"),
+    type=PARAMETERS_YAML,
+    multiple=True,
+    help="Parameters as YAML or JSON.",
+)
+@click.option(
+    *("-f", "--parameters_file", "files"),
+    type=PARAMETERS_FILE,
+    multiple=True,
+    help="A file of parameters, YAML or JSON; a URL too.",
+)
+@click.option("--output", help="Folder, or URL, for the executed notebooks.")
 @click.option("--smoke", is_flag=True, help="A short run: the specification's smoke parameters.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Steps that may run at once.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the cells print, as they print it.")
 def pipeline_run(
     path: str,
-    params: tuple[str | Mapping[str, Any], ...],
+    params: tuple[Entry, ...],
+    pairs: tuple[tuple[str, Any], ...],
+    raw: tuple[tuple[str, Any], ...],
+    texts: tuple[Mapping[str, Any], ...],
+    files: tuple[Mapping[str, Any], ...],
+    output: str | None,
     smoke: bool,
     parallel: int | None,
     verbose: bool,
@@ -42,14 +87,17 @@ def pipeline_run(
 ) -> Any:
     """Run the notebooks of the pipeline at PATH in the order of their needs.
 
-    Parameters are checked before a kernel starts. Every step leaves its executed notebook, its
-    outputs, and a child run.
+    PATH is a pipeline.yaml, a folder with one, a notebook alone, or a URL of these. Parameters are
+    checked before a kernel starts; of one that is given twice the last counts, in the order -f,
+    -y, --param, -p, -r. A value secret:NAME is looked up in the kernel. Every step leaves its
+    executed notebook, its outputs, and a child run.
     """
     with current().watch(verbose=verbose) as watch:
         return mlops.run_pipeline(
             path,
-            params=_parameters(params),
+            params=[*files, *texts, *params, *pairs, *({name: text} for name, text in raw)],
             smoke=smoke,
+            output=output,
             parallel=parallel,
             watch=watch,
             workspace=workspace,
@@ -100,20 +148,38 @@ def pipeline_report(run: str | None, output: str | None, workspace: Workspace | 
     return mlops.pipeline_report(run, output=output, workspace=workspace)
 
 
-def _parameters(given: tuple[str | Mapping[str, Any], ...]) -> Mapping[str, Any] | list[str]:
-    texts = [item for item in given if isinstance(item, str)]
-    mappings = tuple(item for item in given if not isinstance(item, str))
-    if not mappings:
-        return texts  # the pipeline reads them by the types that its notebooks declare
-    if texts:
-        raise InvalidArgument(
-            f"--param {texts[0]} and --param {{mapping}} cannot be mixed",
-            hint="put it into the mapping",
-        )
-    return gather(mappings) or {}
+@verb(
+    "inspect",
+    calls=["inspect_notebook"],
+    in_shell="mlops pipeline inspect notebooks/flight_delay/train.ipynb",
+    in_notebook="%mlops_pipeline inspect train.ipynb",
+    finds_workspace=False,
+)
+@click.argument("path", type=click.Path())
+def pipeline_inspect(path: str) -> Any:
+    """Show what the notebook at PATH takes and gives; of an executed one also how it ran.
+
+    Parameters with types, defaults and help; outputs; of an executed notebook the parameters it
+    got, the values it gave, the time of each cell, and the error of the first that failed.
+    """
+    return mlops.inspect_notebook(path)
+
+
+@verb(
+    "schema",
+    calls=["pipeline_schema"],
+    in_shell="mlops pipeline schema > pipeline.schema.json",
+    in_notebook="%mlops_pipeline schema",
+    finds_workspace=False,
+)
+def pipeline_schema() -> Any:
+    """Print the JSON schema of pipeline.yaml, for editors and CI."""
+    return mlops.pipeline_schema()
 
 
 pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks, and see how they ran.")
 pipeline.add_command(pipeline_run)
 pipeline.add_command(pipeline_show)
 pipeline.add_command(pipeline_report)
+pipeline.add_command(pipeline_inspect)
+pipeline.add_command(pipeline_schema)

@@ -6,29 +6,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlops_magics.pipelines.inspection import InspectedNotebook as InspectedNotebook
+    from mlops_magics.pipelines.inspection import inspect_notebook as inspect_notebook
     from mlops_magics.pipelines.observation import pipeline_run as pipeline_run
     from mlops_magics.pipelines.outputs import output as output
+    from mlops_magics.pipelines.publication import PipelineSchema as PipelineSchema
+    from mlops_magics.pipelines.publication import pipeline_schema as pipeline_schema
     from mlops_magics.pipelines.report import PipelineReport as PipelineReport
     from mlops_magics.pipelines.report import pipeline_report as pipeline_report
     from mlops_magics.pipelines.result import PipelineRun as PipelineRun
     from mlops_magics.pipelines.runner import run_pipeline as run_pipeline
 
 __all__ = [
+    "InspectedNotebook",
     "PipelineReport",
     "PipelineRun",
+    "PipelineSchema",
+    "inspect_notebook",
     "output",
     "pipeline_report",
     "pipeline_run",
+    "pipeline_schema",
     "run_pipeline",
 ]
 
 # a step's kernel that gives an output must not load what only the runner needs
 _HOMES = {
+    "InspectedNotebook": "inspection",
     "PipelineReport": "report",
     "PipelineRun": "result",
+    "PipelineSchema": "publication",
+    "inspect_notebook": "inspection",
     "output": "outputs",
     "pipeline_report": "report",
     "pipeline_run": "observation",
+    "pipeline_schema": "publication",
     "run_pipeline": "runner",
 }
 

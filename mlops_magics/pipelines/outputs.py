@@ -6,18 +6,22 @@ the notebook by hand, under papermill and in a pipeline is the same; the runner 
 
 from __future__ import annotations
 
+import ast
 import keyword
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlops_magics.cards import Card, Code
 from mlops_magics.errors import InvalidArgument, ParameterInvalid
+from mlops_magics.pipelines.kinds import type_of
 from mlops_magics.pipelines.parameters import Parameter, checked_value
 
-__all__ = ["MEDIA_TYPE", "collect", "output"]
+__all__ = ["MEDIA_TYPE", "announced", "collect", "output", "recorded"]
 
 MEDIA_TYPE = "application/vnd.mlops.output+json"
+_RECORDED = "application/papermill.record+json"  # papermill before 1.0
+_SCRAP = "application/scrapbook.scrap."  # nteract's scrapbook, which took that over
 
 
 def output(name: str, value: Any) -> None:
@@ -59,7 +63,7 @@ def output(name: str, value: Any) -> None:
 
     card = Card("output", subtitle=name, facts=[("value", _shown(value))])
     bundle = {
-        MEDIA_TYPE: {"name": name, "type": _kind(value), "value": value},
+        MEDIA_TYPE: {"name": name, "type": type_of(value), "value": value},
         "text/plain": f"output {name} = {value!r}",
         "text/html": card.html(),
     }
@@ -95,6 +99,90 @@ def collect(cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def recorded(data: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Give the values that a display holds: ours, papermill's records, scrapbook's scraps.
+
+    Parameters
+    ----------
+    data : mapping
+        By media type.
+
+    Returns
+    -------
+    iterator of tuple
+        Name, value, type.
+
+    Examples
+    --------
+    >>> list(recorded({"application/papermill.record+json": {"auc": 0.81}}))
+    [('auc', 0.81, 'float')]
+    """
+    for media, content in data.items():
+        if not isinstance(content, Mapping):
+            continue
+        if media == MEDIA_TYPE and "name" in content:
+            value = content.get("value")
+            yield str(content["name"]), value, str(content.get("type") or type_of(value))
+        elif media == _RECORDED:
+            for name, value in content.items():
+                yield str(name), value, type_of(value)
+        elif media.startswith(_SCRAP) and "name" in content:
+            value = content.get("data")
+            encoder = content.get("encoder")
+            # other encoders' data are for scrapbook to read
+            plain = encoder in {"json", "text"}
+            yield str(content["name"]), value, type_of(value) if plain else str(encoder)
+
+
+def announced(source: str, names: set[str]) -> Iterator[tuple[str, str]]:
+    """Find the calls of `output` in a cell that name what they give.
+
+    Parameters
+    ----------
+    source : str
+        Of a cell.
+    names : set of str
+        Names that `mlops_magics` goes by; what the cell imports is added.
+
+    Returns
+    -------
+    iterator of tuple
+        Name and type; the type is ``Any`` unless the value is written out.
+
+    Examples
+    --------
+    >>> list(announced("m.output('auc', score)", {"m"}))
+    [('auc', 'Any')]
+    """
+    plain = "\n".join(
+        "" if line.lstrip()[:1] in {"%", "!", "?"} else line for line in source.splitlines()
+    )
+    try:
+        nodes = list(ast.walk(ast.parse(plain)))
+    except SyntaxError:
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {a.asname for a in node.names if a.name == "mlops_magics" and a.asname}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mlops_magics"):
+            names |= {f"{a.asname or a.name}()" for a in node.names if a.name == "output"}
+    for node in nodes:
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        called, first = node.func, node.args[0]
+        by_module = (
+            isinstance(called, ast.Attribute)
+            and called.attr == "output"
+            and isinstance(called.value, ast.Name)
+            and called.value.id in names
+        )
+        by_name = isinstance(called, ast.Name) and f"{called.id}()" in names
+        if (by_module or by_name) and isinstance(first, ast.Constant):
+            value = node.args[1] if len(node.args) > 1 else None
+            kind = type_of(value.value) if isinstance(value, ast.Constant) else "Any"
+            yield str(first.value), kind
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
@@ -107,7 +195,3 @@ def _plain(value: Any) -> Any:
 
 def _shown(value: Any) -> Any:
     return Code(value) if isinstance(value, str) else value
-
-
-def _kind(value: Any) -> str:
-    return "None" if value is None else type(value).__name__

@@ -12,6 +12,7 @@ from mlops_magics.pipelines import arguments, history, specification
 from mlops_magics.pipelines.arguments import Given
 from mlops_magics.pipelines.execution import Execution
 from mlops_magics.pipelines.executor import Event
+from mlops_magics.pipelines.location import copied, fetch, is_url
 from mlops_magics.pipelines.result import PipelineRun
 from mlops_magics.store.workspace import Workspace, resolve
 
@@ -40,15 +41,17 @@ def run_pipeline(
 
     Parameters
     ----------
-    path : path
-        A ``pipeline.yaml``, a folder with one, or a notebook (a pipeline of one step).
+    path : path or str
+        A ``pipeline.yaml``, a folder with one, or a notebook (a pipeline of one step). What a URL
+        names is fetched by fsspec, with the notebooks and modules that belong to it.
     params : mapping, or iterable
         JSON values by name. Or several of them, the later ones win: mappings, and texts that the
         declared types read, ``"month=3"`` or ``("month", "3")``. ``secret:NAME`` is a reference.
     smoke : bool
         Take the specification's ``smoke`` parameters where `params` has none: a short run.
-    output : path, optional
-        Folder for the executed notebooks; default: one for each run, in the workspace.
+    output : path or str, optional
+        Folder for the executed notebooks; default: one for each run, in the workspace. To a URL
+        they are copied when the run has ended.
     workspace : Workspace, optional
         Default: the one found from the working directory.
     watch : callable, optional
@@ -89,10 +92,14 @@ def run_pipeline(
     """
     if parallel is not None and parallel < 1:
         raise InvalidArgument(f"parallel = {parallel} lets no step run")
+    if is_url(path):
+        path = fetch(str(path), resolve(workspace))
     pipeline = specification.read(path)
     values = arguments.settle(pipeline, params, smoke=smoke)
     space = resolve(workspace)
     history.mark_crashed(space)
-    run = Execution(space, pipeline, values, output, watch, parallel or os.cpu_count() or 1)
+    folder, url = (None, str(output)) if is_url(output) else (output, None)
+    run = Execution(space, pipeline, values, folder, watch, parallel or os.cpu_count() or 1)
     run.why, run.release = why, release
-    return run.go()
+    with copied(run.folder, url):
+        return run.go()

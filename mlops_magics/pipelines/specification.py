@@ -18,7 +18,7 @@
         retries: 1
         timeout: 600                                 # seconds
 
-The form is published as a JSON schema, ``pipeline.schema.json`` beside this module.
+The form is published as a JSON schema: ``mlops pipeline schema``.
 """
 
 from __future__ import annotations

@@ -299,3 +299,32 @@ def test_a_shell_completes_verbs_and_live_names(workspace):
     assert "plain,register" in complete("mlops reg")
     assert "plain,flight-delay" in complete("mlops registry fl")
     assert complete("mlops endpoints x").strip() == ""
+
+
+def test_parameters_of_a_pipeline_are_given_as_papermill_takes_them(call, monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(mlops, "run_pipeline", lambda path, **given: asked.update(given))
+    (tmp_path / "given.yaml").write_text("month: 1\nsince: 2013-01-01\n")
+    options = ["-r", "alias", "007", "-p", "month", "4", "--param", "month=3"]
+    options += ["-y", "{month: 2, rows: null}", "-f", str(tmp_path / "given.yaml")]
+    status, _, err = call("pipeline", "run", "x.yaml", *options, "--output", "memory://out")
+    assert (status, err) == (0, "")
+    # the later ones win, whatever their order on the line
+    assert asked["params"] == [
+        {"month": 1, "since": "2013-01-01"},
+        {"month": 2, "rows": None},
+        "month=3",
+        ("month", "4"),
+        {"alias": "007"},
+    ]
+    assert asked["output"] == "memory://out"
+    status, _, err = call("pipeline", "run", "x.yaml", "-p", "month")
+    assert status == 2
+    assert "-p" in err
+
+
+def test_the_schema_of_a_pipeline_is_printed_as_it_is(call):
+    status, out, _ = call("pipeline", "schema")
+    assert status == 0
+    assert json.loads(out) == mlops.pipeline_schema().schema
+    assert json.loads(call("pipeline", "schema", "--json")[1]) == json.loads(out)

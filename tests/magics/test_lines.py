@@ -301,3 +301,13 @@ def test_what_is_no_source_is_explained_by_the_notebooks_variables(shell, worksp
     with pytest.raises(SourceUnreadable) as raised:
         shell.run(f"%mlops_ingest '{line}' kept")
     assert hint in raised.value.hint
+
+
+def test_a_pipeline_takes_parameters_from_the_notebook(shell, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(mlops, "run_pipeline", lambda path, **given: asked.update(given))
+    shell["month"], shell["names"], shell["more"] = 3, ["a"], {"rows": 5}
+    shell.run(
+        "%mlops_pipeline run x.yaml -p month {month} -p names {names} -y {more} --param {more}"
+    )
+    assert asked["params"] == [{"rows": 5}, {"rows": 5}, ("month", "3"), ("names", ["a"])]
