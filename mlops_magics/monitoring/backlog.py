@@ -15,7 +15,7 @@ from mlops_magics.store import tables
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["folder", "held", "key", "settle", "unloaded"]
+__all__ = ["folder", "key", "settle", "unloaded"]
 
 
 def folder(workspace: Workspace) -> Path:
@@ -26,11 +26,6 @@ def folder(workspace: Workspace) -> Path:
 def key(workspace: Workspace, segment: Path) -> str:
     """Name a segment in the database, which several workspaces may share."""
     return f"{workspace.id}/{segment.name}"
-
-
-def held(workspace: Workspace) -> int:
-    """Return the bytes of the spool's files, those that are loaded already among them."""
-    return sum(_sizes(workspace).values())
 
 
 def unloaded(workspace: Workspace) -> int:

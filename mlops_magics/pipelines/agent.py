@@ -14,7 +14,6 @@ beside the loading it looks after rollouts and endpoints that follow an alias
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
@@ -23,7 +22,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -54,11 +52,8 @@ POLL_SECONDS = 0.2
 REST = 4.0  # times as long as the loading took
 LONGEST_POLL = 1.0
 RECONCILE_SECONDS = 2.0
-BATCH_BYTES = 4 * 1024 * 1024
-MODEST_BYTES = 512 * 1024  # a slow transaction must not keep others from the database for long
+BATCH_BYTES = 1024 * 1024  # a transaction must not keep others from the database for long
 LONGEST_WAIT = 5.0
-_MODEST = 10  # nice: beside a busy process a tenth of a processor, alone all of it
-PATIENCE = 0.25  # of the spool's limit: up to there whoever answers requests goes first
 WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
@@ -89,7 +84,6 @@ class Agent:
         self._reconcile_at = 0.0
         self._watched = -math.inf
         self._upkeep = Upkeep(workspace)
-        self._modest = ThreadPoolExecutor(1, "mlops-load", initializer=_give_way)
 
     def stop(self) -> None:
         """Ask `run` to load what is there and return."""
@@ -103,7 +97,7 @@ class Agent:
             try:
                 self._reconcile()
                 begun = time.monotonic()
-                self._load()
+                self.load()
                 spent = time.monotonic() - begun
                 self.watch()
                 self._upkeep.tick()
@@ -127,21 +121,8 @@ class Agent:
             plan.project(self.workspace)
             self._reconcile_at = time.monotonic() + RECONCILE_SECONDS
 
-    def _load(self) -> None:
-        """Load, giving way to those who answer requests unless there is much to load by now."""
-        limit = self.workspace.settings.spool_limit
-        if self._stop.is_set() or backlog.held(self.workspace) > limit * PATIENCE:
-            self.load()
-        else:
-            self._modest.submit(self.load, MODEST_BYTES).result()
-
-    def load(self, batch: int = BATCH_BYTES) -> int:
+    def load(self) -> int:
         """Load all complete lines of all segments, and delete segments that are done with.
-
-        Parameters
-        ----------
-        batch : int
-            Bytes of lines that are loaded in one transaction, or one line if that is longer.
 
         Returns
         -------
@@ -154,7 +135,7 @@ class Agent:
         for segment in segments:
             # what is there now: of what comes meanwhile many lines are loaded at once, later
             there = segment.stat().st_size
-            while loaded := self._load_some(segment, there, batch):
+            while loaded := self._load_some(segment, there):
                 count += loaded
             if segment in closed:
                 self._forget(segment)
@@ -168,13 +149,13 @@ class Agent:
         for run in history.mark_crashed(self.workspace):
             logger.warning("pipeline run %s is marked CRASHED: its process is gone", run)
 
-    def _load_some(self, segment: Path, there: int, batch: int) -> int:
+    def _load_some(self, segment: Path, there: int) -> int:
         """Load the next lines of a segment in one transaction; return how many lines they are."""
         name = backlog.key(self.workspace, segment)
         offset = self._offset(name)
         if there <= offset:
             return 0
-        lines = _read(segment, offset, batch)
+        lines = _read(segment, offset)
         if not lines:
             return 0
         requests, place = [], offset
@@ -232,17 +213,6 @@ class Agent:
             connection.execute(tables.spool.delete().where(tables.spool.c.file == name))
 
 
-def _give_way() -> None:
-    """Let the system prefer others to this thread, where it knows the priority of a thread.
-
-    A thread that has given way cannot come back without being root; so another one loads when
-    there is hurry.
-    """
-    with contextlib.suppress(OSError):
-        this = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, this, max(_MODEST, os.getpriority(os.PRIO_PROCESS, this)))
-
-
 def _advance(connection: Connection, name: str, offset: int, end: int) -> None:
     """Move a segment's offset, if it still is where it was read."""
     t = tables.spool
@@ -255,11 +225,11 @@ def _advance(connection: Connection, name: str, offset: int, end: int) -> None:
         connection.execute(t.insert().values(file=name, offset=end))
 
 
-def _read(segment: Path, offset: int, batch: int) -> list[bytes]:
-    """Read complete lines from an offset: so many bytes, or one line if that is longer."""
+def _read(segment: Path, offset: int) -> list[bytes]:
+    """Read complete lines from an offset: about a megabyte, or one line if that is longer."""
     with segment.open("rb") as file:
         file.seek(offset)
-        data = file.read(batch)
+        data = file.read(BATCH_BYTES)
         if b"\n" not in data:
             data += file.readline()
     end = data.rfind(b"\n") + 1

@@ -263,20 +263,3 @@ def test_a_pipeline_run_whose_process_was_killed_is_marked_while_the_server_runs
         agent.stop()
         thread.join()
     assert states == {"killed": "CRASHED", "beating": "RUNNING", "done": "FINISHED"}
-
-
-def test_who_answers_requests_goes_first_until_much_waits(place, monkeypatch):
-    agent, seen = Agent(place), []
-    monkeypatch.setattr(
-        agent,
-        "load",
-        lambda *batch: seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
-    )
-    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    agent._load()
-    with (backlog.folder(place) / f"1-{ENDED}.jsonl").open("wb") as file:
-        file.truncate(place.settings.spool_limit // 2)
-    agent._load()
-    agent.stop()
-    agent._load()
-    assert seen == [max(usual, 10), usual, usual]
