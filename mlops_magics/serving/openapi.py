@@ -29,7 +29,7 @@ _ERRORS = {
     403: "The Host or Origin is foreign.",
     404: "There is no such endpoint, version or path.",
     405: "The path takes another method, named in `Allow`.",
-    408: "The request took more than 10 s to arrive.",
+    408: "The request took too long to arrive, nearly 10 s.",
     413: "The body is too large, as sent or inflated.",
     415: "The Content-Type or Content-Encoding is not supported.",
     429: "Too many requests wait; try again after `Retry-After` seconds.",

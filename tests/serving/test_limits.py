@@ -29,17 +29,6 @@ def test_only_connections_that_wait_too_long_are_closed():
     assert (slow.status, fresh.status, idle.status) == (408, None, None)
 
 
-def test_a_request_that_never_ends_gets_408(served):
-    host, port = served.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as slow:
-        slow.sendall(b"POST /endpoints/mixed/invocations HTTP/1.1\r\nHost: x\r\n")
-        answer = b""
-        while part := slow.recv(4096):
-            answer += part
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b'{"error":' in answer
-
-
 def test_what_is_no_http_gets_400_as_json(served):
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as stray:
