@@ -34,7 +34,15 @@
     ├── PipelineError
     │   ├── SpecInvalid
     │   ├── ParameterInvalid
-    │   └── StepFailed
+    │   ├── NothingToResume
+    │   └── StepFailed             a step's notebook raised
+    │       ├── CellTimeout
+    │       ├── DiskFull
+    │       ├── KernelDied
+    │       ├── KernelNotStarted
+    │       ├── NotebookExited     sys.exit in a cell
+    │       ├── StepDied
+    │       └── StepTimeout
     ├── StoreError
     │   ├── DatabaseUnavailable
     │   ├── TrackingUnavailable
@@ -55,24 +63,30 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "CellTimeout",
     "DataError",
     "DatabaseUnavailable",
     "DatasetNotFound",
     "DeployConflict",
     "DeployError",
     "DeployFailed",
+    "DiskFull",
     "EndpointNotFound",
     "EvidenceMissing",
     "FrontEndMissing",
     "GateFailed",
     "InvalidArgument",
     "InvalidSetting",
+    "KernelDied",
+    "KernelNotStarted",
     "LockTimeout",
     "MissingExtra",
     "MlopsError",
     "ModelError",
     "ModelNotFound",
     "NotFound",
+    "NotebookExited",
+    "NothingToResume",
     "PackageCorrupt",
     "ParameterInvalid",
     "PipelineError",
@@ -87,7 +101,9 @@ __all__ = [
     "SignatureMissing",
     "SourceUnreadable",
     "SpecInvalid",
+    "StepDied",
     "StepFailed",
+    "StepTimeout",
     "StoreError",
     "TrackingUnavailable",
     "UnknownName",
@@ -361,6 +377,38 @@ class StepFailed(PipelineError):
         card = self.run.failure() if self.run is not None else None
         # the card has the source, so that of the message is left out
         return [first, *rest] if card is None else [first, *magic_form(card.text()).splitlines()]
+
+
+class CellTimeout(StepFailed):
+    """A cell took longer than its step's ``cell_timeout``."""
+
+
+class DiskFull(StepFailed):
+    """The executed notebook could not be written; the file is as it was before."""
+
+
+class KernelDied(StepFailed):
+    """The kernel's process ended while a cell ran, most often for want of memory."""
+
+
+class KernelNotStarted(StepFailed):
+    """The notebook's kernel is not known, or ended before it could execute anything."""
+
+
+class NotebookExited(StepFailed):
+    """A cell called ``sys.exit``, ``exit`` or ``quit``: the cells after it did not run."""
+
+
+class StepDied(StepFailed):
+    """The process that executes the step's notebook ended without a word."""
+
+
+class StepTimeout(StepFailed):
+    """A step took longer than its ``timeout``."""
+
+
+class NothingToResume(PipelineError):
+    """A pipeline's run cannot go on: it goes on already, has finished, or its files changed."""
 
 
 class StoreError(MlopsError):

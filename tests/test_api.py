@@ -33,6 +33,7 @@ FACE_ONLY = {
     "parameters_raw",
     "parameters_yaml",
     "parameters_file",
+    "no_cache",
 }
 
 

@@ -1,4 +1,4 @@
-"""Pipelines: pipeline run, show, report, inspect, schema."""
+"""Pipelines: pipeline run, resume, runs, show, report, inspect, schema."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ __all__ = [
     "pipeline",
     "pipeline_inspect",
     "pipeline_report",
+    "pipeline_resume",
     "pipeline_run",
+    "pipeline_runs",
     "pipeline_schema",
     "pipeline_show",
 ]
@@ -72,6 +74,9 @@ __all__ = [
 @click.option("--smoke", is_flag=True, help="A short run: the specification's smoke parameters.")
 @click.option("--parallel", type=click.IntRange(min=1), help="Steps that may run at once.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the cells print, as they print it.")
+@click.option(
+    "--no-cache", "cache", is_flag=True, default=True, flag_value=False, help="Run every step."
+)
 def pipeline_run(
     path: str,
     params: tuple[Entry, ...],
@@ -83,6 +88,7 @@ def pipeline_run(
     smoke: bool,
     parallel: int | None,
     verbose: bool,
+    cache: bool,
     workspace: Workspace | None,
 ) -> Any:
     """Run the notebooks of the pipeline at PATH in the order of their needs.
@@ -90,7 +96,8 @@ def pipeline_run(
     PATH is a pipeline.yaml, a folder with one, a notebook alone, or a URL of these. Parameters are
     checked before a kernel starts; of one that is given twice the last counts, in the order -f,
     -y, --param, -p, -r. A value secret:NAME is looked up in the kernel. Every step leaves its
-    executed notebook, its outputs, and a child run.
+    executed notebook, its outputs, and a child run. A step that depends on
+    nothing that has changed is not run again.
     """
     with current().watch(verbose=verbose) as watch:
         return mlops.run_pipeline(
@@ -99,6 +106,7 @@ def pipeline_run(
             smoke=smoke,
             output=output,
             parallel=parallel,
+            cache=cache,
             watch=watch,
             workspace=workspace,
         )
@@ -177,9 +185,49 @@ def pipeline_schema() -> Any:
     return mlops.pipeline_schema()
 
 
+@verb(
+    "resume",
+    calls=["resume_pipeline"],
+    in_shell="mlops pipeline resume 20261124-1806",
+    in_notebook="%mlops_pipeline resume",
+    watched=True,
+)
+@click.argument("run", type=PIPELINE_RUN, required=False)
+@click.option("--parallel", type=click.IntRange(min=1), help="Steps that may run at once.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the cells print, as they print it.")
+def pipeline_resume(
+    run: str | None, parallel: int | None, verbose: bool, workspace: Workspace | None
+) -> Any:
+    """Go on with RUN where it failed, was interrupted or was killed.
+
+    RUN is its id, or how that begins; default: the newest that did not finish. Steps that had
+    finished are not run again.
+    """
+    with current().watch(verbose=verbose) as watch:
+        return mlops.resume_pipeline(run, parallel=parallel, watch=watch, workspace=workspace)
+
+
+@verb(
+    "runs",
+    calls=["pipeline_runs"],
+    in_shell="mlops pipeline runs flight-delay",
+    in_notebook="%mlops_pipeline runs",
+)
+@click.argument("pipeline", required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+def pipeline_runs(pipeline: str | None, limit: int, workspace: Workspace | None) -> Any:
+    """List runs, the newest first: how they ended, why they ran, how long it took.
+
+    PIPELINE shows only those of the pipeline of this name.
+    """
+    return mlops.pipeline_runs(pipeline, limit=limit, workspace=workspace)
+
+
 pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks, and see how they ran.")
 pipeline.add_command(pipeline_run)
 pipeline.add_command(pipeline_show)
 pipeline.add_command(pipeline_report)
 pipeline.add_command(pipeline_inspect)
 pipeline.add_command(pipeline_schema)
+pipeline.add_command(pipeline_resume)
+pipeline.add_command(pipeline_runs)

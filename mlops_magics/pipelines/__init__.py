@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlops_magics.pipelines.catalogue import PipelineRuns as PipelineRuns
+    from mlops_magics.pipelines.catalogue import pipeline_runs as pipeline_runs
     from mlops_magics.pipelines.inspection import InspectedNotebook as InspectedNotebook
     from mlops_magics.pipelines.inspection import inspect_notebook as inspect_notebook
     from mlops_magics.pipelines.observation import pipeline_run as pipeline_run
@@ -15,19 +17,25 @@ if TYPE_CHECKING:
     from mlops_magics.pipelines.report import PipelineReport as PipelineReport
     from mlops_magics.pipelines.report import pipeline_report as pipeline_report
     from mlops_magics.pipelines.result import PipelineRun as PipelineRun
+    from mlops_magics.pipelines.resume import resume_pipeline as resume_pipeline
     from mlops_magics.pipelines.runner import run_pipeline as run_pipeline
+    from mlops_magics.pipelines.skipping import skip as skip
 
 __all__ = [
     "InspectedNotebook",
     "PipelineReport",
     "PipelineRun",
+    "PipelineRuns",
     "PipelineSchema",
     "inspect_notebook",
     "output",
     "pipeline_report",
     "pipeline_run",
+    "pipeline_runs",
     "pipeline_schema",
+    "resume_pipeline",
     "run_pipeline",
+    "skip",
 ]
 
 # a step's kernel that gives an output must not load what only the runner needs
@@ -35,13 +43,17 @@ _HOMES = {
     "InspectedNotebook": "inspection",
     "PipelineReport": "report",
     "PipelineRun": "result",
+    "PipelineRuns": "catalogue",
     "PipelineSchema": "publication",
     "inspect_notebook": "inspection",
     "output": "outputs",
     "pipeline_report": "report",
     "pipeline_run": "observation",
+    "pipeline_runs": "catalogue",
     "pipeline_schema": "publication",
+    "resume_pipeline": "resume",
     "run_pipeline": "runner",
+    "skip": "skipping",
 }
 
 

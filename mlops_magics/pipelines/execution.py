@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mlops_magics.errors import InvalidArgument, MlopsError, ParameterInvalid, StepFailed
-from mlops_magics.pipelines import failures, history, tracked
+from mlops_magics.pipelines import environments, failures, history, tracked
 from mlops_magics.pipelines import parameters as declarations
+from mlops_magics.pipelines.cache import Cache, Plan, copy_notebook
 from mlops_magics.pipelines.executor import Event, Executor
 from mlops_magics.pipelines.graph import sorter
 from mlops_magics.pipelines.references import filled
 from mlops_magics.pipelines.result import PipelineRun
 from mlops_magics.pipelines.specification import Pipeline, Step
 from mlops_magics.pipelines.termination import Terminated, ended_in_order
-from mlops_magics.store.tracking import quiet_environment
-from mlops_magics.store.workspace import Workspace
+from mlops_magics.store.workspace import Workspace, write_atomic
 
 if TYPE_CHECKING:
     Watch = Callable[[Event], object]
@@ -28,30 +31,50 @@ _POLL = 0.25  # seconds between looks at the clock for timeouts
 
 
 class Execution:
-    """One run of a pipeline, from its first record to its last."""
+    """One run of a pipeline, from its first record to its last.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    pipeline : Pipeline
+    values : mapping
+        The pipeline's parameters, checked.
+    output : path, optional
+        Folder for the executed notebooks.
+    watch : callable, optional
+        Is told what happens.
+    parallel : int
+        Steps that may run at once.
+    cache : bool
+        Whether earlier outcomes may be taken.
+    why, release
+        As the database keeps them.
+    resumed : PipelineRun, optional
+        The record of the run that goes on; this process has claimed it.
+    """
 
     def __init__(
         self,
         workspace: Workspace,
         pipeline: Pipeline,
         values: Mapping[str, Any],
-        output: Path | str | None,
-        watch: Watch | None,
-        parallel: int,
+        *,
+        output: Path | str | None = None,
+        watch: Watch | None = None,
+        parallel: int = 1,
+        cache: bool = True,
+        why: Mapping[str, Any] | None = None,
+        release: str | None = None,
+        resumed: PipelineRun | None = None,
     ) -> None:
         self.workspace, self.pipeline, self.values = workspace, pipeline, values
         self.watch, self.parallel = watch, parallel
-        self.id = history.new_id()
-        self.why: Mapping[str, Any] | None = None
-        self.release: str | None = None
-        self.folder = _folder(output) if output else workspace.directory("pipelines", self.id)
-        width = max(2, len(str(len(pipeline.steps))))
-        self.notebooks = {
-            name: self.folder / f"{number:0{width}}-{name}.ipynb"
-            for number, name in enumerate(pipeline.steps, 1)
-        }
+        self.why, self.release, self.resumed = why, release, resumed
+        self.cache = Cache(workspace, pipeline, cache)
         self.graph = sorter({name: step.needs for name, step in pipeline.steps.items()})
         self.outputs: dict[str, dict[str, Any]] = {}
+        self.origins: dict[str, str] = {}  # the run in which each finished step was executed
+        self.plans: dict[str, Plan] = {}
         self.waiting: list[str] = []
         self.children: dict[str, str] = {}
         self.tries: dict[str, int] = {}
@@ -60,53 +83,135 @@ class Execution:
         self.cells: dict[str, tuple[int, int]] = {}  # done and total, by step
         self.begun: set[str] = set()
         self.failure: StepFailed | None = None
+        self.skipped: str | None = None  # what the step that ended the run early has said
+        self.parent = ""
+        if resumed is not None:
+            self.id, self.folder = resumed.id, Path(resumed.folder)
+            self.notebooks = {step.step: Path(step.notebook) for step in resumed.steps}
+            self._take_up(resumed)
+            return
+        self.id = history.new_id()
+        self.folder = _folder(output) if output else workspace.directory("pipelines", self.id)
+        width = max(2, len(str(len(pipeline.steps))))
+        self.notebooks = {
+            name: self.folder / f"{number:0{width}}-{name}.ipynb"
+            for number, name in enumerate(pipeline.steps, 1)
+        }
 
     def go(self) -> PipelineRun:
-        """Run all steps, then tell how it went."""
-        space = self.workspace
-        environment = {
-            **quiet_environment(),
-            "MLOPS_WORKSPACE": str(space.path),
-            "MLOPS_PIPELINE_RUN": self.id,
-            "MLFLOW_TRACKING_URI": space.tracking.uri,
-            "MLFLOW_REGISTRY_URI": space.tracking.registry_uri,
-            "MLFLOW_EXPERIMENT_NAME": space.tracking.experiment,
+        """Run all steps that must, then tell how it went."""
+        taken = {} if self.resumed else self._take_kept()
+        environment = msgspec.json.encode(self.cache.environment)
+        write_atomic(self.folder / environments.FILE, environment)
+        if len(taken) == len(self.pipeline.steps):
+            self._record(taken)
+            later = "mlflow" not in sys.modules
+            (tracked.complete_later if later else tracked.complete)(self.workspace, self.id)
+        else:
+            self._execute_all(taken)
+        record = history.read(self.workspace, self.id)
+        if self.failure is not None:
+            self.failure.run = record
+            raise self.failure
+        return record
+
+    def _take_up(self, record: PipelineRun) -> None:
+        """Count as done what had finished before the run was resumed."""
+        for step in record.steps:
+            if step.status in {"FINISHED", "CACHED"}:
+                self.outputs[step.step] = dict(step.outputs)
+                self.origins[step.step] = step.cached_from or self.id
+                self.begun.add(step.step)
+        while self.graph.is_active():
+            ready = self.graph.get_ready()
+            self.graph.done(*(name for name in ready if name in self.begun))
+            self.waiting += [name for name in ready if name not in self.begun]
+            if not ready:
+                return
+
+    def _take_kept(self) -> dict[str, dict[str, Any]]:
+        """Take what can be taken before anything is started; return those steps' columns."""
+        taken: dict[str, dict[str, Any]] = {}
+        while self.graph.is_active():
+            ready = self.graph.get_ready()
+            for name in ready:
+                step = self.pipeline.steps[name]
+                try:
+                    parameters = self._parameters(step)
+                except ParameterInvalid:  # told when it is its turn
+                    self.waiting.append(name)
+                    continue
+                plan = self.cache.plan(step, parameters, self.origins)
+                if plan.kept is None:
+                    self.waiting.append(name)
+                else:
+                    taken[name] = self._take(step, plan, parameters)
+            if not ready:
+                break
+        return taken
+
+    def _take(self, step: Step, plan: Plan, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Take an earlier outcome; return the step's columns."""
+        assert plan.kept is not None
+        copy_notebook(plan.kept.notebook, self.notebooks[step.name])
+        self.begun.add(step.name)
+        self.outputs[step.name] = dict(plan.kept.outputs)
+        self.origins[step.name] = plan.kept.run
+        self.graph.done(step.name)
+        now = time.time()
+        return {
+            "status": "CACHED",
+            "parameters": dict(parameters),
+            "outputs": dict(plan.kept.outputs),
+            "key": plan.key,
+            "dependencies": dict(plan.dependencies),
+            "cached_from": plan.kept.run,
+            "reason": plan.reason,
+            "started": now,
+            "ended": now,
         }
-        # the executor's first process starts while MLflow loads
+
+    def _record(self, taken: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record that the run begins, with the steps whose outcome is there."""
+        history.begin(
+            self.workspace,
+            self.id,
+            self.pipeline,
+            self.values,
+            self.folder,
+            self.notebooks,
+            why=self.why,
+            release=self.release,
+            taken=taken,
+        )
+        self._say(
+            "",
+            "run",
+            run=self.id,
+            pipeline=self.pipeline.name,
+            steps=list(self.pipeline.steps),
+        )
+        for name, row in taken.items():
+            self._say(name, "status", status="CACHED", error=None, reason=row["reason"])
+
+    def _execute_all(self, taken: Mapping[str, Mapping[str, Any]]) -> None:
+        space = self.workspace
+        environment = {**tracked.environment(space), "MLOPS_PIPELINE_RUN": self.id}
         with ended_in_order(), Executor(environment) as executor:
-            parent = tracked.begin(
-                space, self.pipeline.name, self.id, self.pipeline.path, self.values
-            )
-            self.parent = parent
-            try:
-                history.begin(
-                    space,
-                    self.id,
-                    self.pipeline,
-                    self.values,
-                    self.folder,
-                    self.notebooks,
-                    parent,
-                    why=self.why,
-                    release=self.release,
-                )
-            except BaseException:
-                tracked.end(space, parent, "FAILED")
-                raise
+            executor.prepare()  # its first process starts while MLflow loads
+            if self.resumed is None:
+                self._record(taken)
             status, reason = "CRASHED", "the runner met an error of its own"
-            self._say(
-                "",
-                "run",
-                run=self.id,
-                pipeline=self.pipeline.name,
-                steps=list(self.pipeline.steps),
-            )
             try:
                 with history.heartbeat(space, self.id):
+                    going_on = self.resumed is not None
+                    self.parent = tracked.complete(space, self.id, going_on=going_on)
                     self._steps(executor)
                 status, reason = "FINISHED", ""
                 if self.failure is not None:
                     status, reason = "FAILED", self.failure.message
+                elif self.skipped is not None:
+                    status, reason = "SKIPPED", self.skipped
             except KeyboardInterrupt:
                 status, reason = "KILLED", "interrupted"
                 raise
@@ -118,18 +223,14 @@ class Execution:
                 raise
             finally:
                 self._close(executor, status, reason)
-        record = history.read(space, self.id)
-        if self.failure is not None:
-            self.failure.run = record
-            raise self.failure
-        return record
 
     def _steps(self, executor: Executor) -> None:
         while self.graph.is_active() or self.children:
-            if self.failure is None:
-                self.waiting += self.graph.get_ready()
             # after a failure nothing more begins; what runs already may end
-            while self.failure is None and self.waiting and len(self.children) < self.parallel:
+            while not self._ending and (self.waiting or self.graph.is_active()):
+                self.waiting += self.graph.get_ready()
+                if not self.waiting or len(self.children) >= self.parallel:
+                    break
                 self._start(executor, self.waiting.pop(0))
             if not self.children:
                 return
@@ -145,18 +246,37 @@ class Execution:
             else:
                 self._finish(executor, event)
 
+    @property
+    def _ending(self) -> bool:
+        return self.failure is not None or self.skipped is not None
+
     def _start(self, executor: Executor, name: str) -> None:
         step = self.pipeline.steps[name]
-        self.begun.add(name)
         try:
             parameters = self._parameters(step)
         except ParameterInvalid as exc:
             # a step before it gave something else than promised: this one fails before its kernel
+            self.begun.add(name)
             self._record_failure(step, {"ename": "ParameterInvalid", "evalue": str(exc)})
             error = failures.of_error(exc)
-            history.change_step(self.workspace, self.id, name, status="FAILED", error=error)
+            now = time.time()
+            history.change_step(
+                self.workspace, self.id, name, status="FAILED", error=error, started=now, ended=now
+            )
             self._say(name, "status", status="FAILED", error=error)
             return
+        plan = self.cache.plan(step, parameters, self.origins)
+        if plan.kept is not None:
+            row = self._take(step, plan, parameters)
+            child = tracked.begin_step(
+                self.workspace, self.parent, name, self.id, parameters, plan.kept.run
+            )
+            history.change_step(self.workspace, self.id, name, **row, run_id=child)
+            tracked.end_step(self.workspace, child, "FINISHED", [], plan.kept.outputs)
+            self._say(name, "status", status="CACHED", error=None, reason=plan.reason)
+            return
+        self.begun.add(name)
+        self.plans[name] = plan
         child = tracked.begin_step(self.workspace, self.parent, name, self.id, parameters)
         self.children[name] = child
         self.tries[name] = 0
@@ -168,12 +288,16 @@ class Execution:
             parameters=parameters,
             run_id=child,
             started=time.time(),
+            reason=plan.reason,
+            dependencies=dict(plan.dependencies),
         )
-        self._say(name, "begin")
+        self._say(name, "begin", reason=plan.reason)
         self._execute(executor, step, parameters)
 
     def _execute(self, executor: Executor, step: Step, parameters: Mapping[str, Any]) -> None:
         self.timed_out.discard(step.name)
+        self.tries[step.name] += 1
+        history.count_try(self.workspace, self.id, step.name)
         if step.timeout is not None:
             self.deadlines[step.name] = time.monotonic() + step.timeout
         executor.start(
@@ -188,6 +312,7 @@ class Execution:
                 "PAPERMILL_INPUT_PATH": str(step.notebook),
                 "PAPERMILL_OUTPUT_PATH": str(self.notebooks[step.name]),
             },
+            cell_timeout=step.cell_timeout,
             spare=len(self.begun) < len(self.pipeline.steps),
         )
 
@@ -203,26 +328,20 @@ class Execution:
     def _finish(self, executor: Executor, event: Event) -> None:
         step = self.pipeline.steps[event.step]
         self.deadlines.pop(step.name, None)
-        error = event.details.get("error")
-        if step.name in self.timed_out:
-            error = {
-                **self._last_cell(step),
-                "ename": "Timeout",
-                "evalue": f"not done after {step.timeout:g} s",
-            }
-        elif event.kind == "died":
-            status = event.details["status"]
-            error = {
-                **self._last_cell(step),
-                "ename": "StepDied",
-                "evalue": f"the step's process ended with status {status}",
-            }
-        if error is not None and self.tries[step.name] < step.retries and self.failure is None:
+        error = self._error(step, event)
+        if error is not None and self.tries[step.name] <= step.retries and not self._ending:
             self._retry(executor, step, error)
             return
         child = self.children.pop(step.name)
         outputs = dict(event.details.get("outputs", {}))
-        status = "FINISHED" if error is None else "FAILED"
+        skipped = event.details.get("skipped") if error is None else None
+        status = "FAILED" if error is not None else "FINISHED" if skipped is None else "SKIPPED"
+        plan = self.plans[step.name]
+        known: dict[str, Any] = {"reason": skipped} if skipped is not None else {}
+        if status == "FINISHED":
+            plan = self.cache.settle(step, plan, outputs)
+            known = {"key": plan.key, "dependencies": dict(plan.dependencies)}
+        # the step's end, all of it in one transaction; MLflow is told after, and again if need be
         history.change_step(
             self.workspace,
             self.id,
@@ -231,17 +350,29 @@ class Execution:
             outputs=outputs,
             error=error,
             ended=time.time(),
+            **known,
         )
         tracked.end_step(self.workspace, child, status, self._written(step), outputs)
         self._say(step.name, "status", status=status, error=error)
-        if error is None:
-            self.outputs[step.name] = outputs
-            self.graph.done(step.name)
-        else:
+        if error is not None:
             self._record_failure(step, error)
+        elif skipped is not None:
+            self.skipped = f"step {step.name!r}: {skipped}"
+        else:
+            self.outputs[step.name] = outputs
+            self.origins[step.name] = self.id
+            self.graph.done(step.name)
+
+    def _error(self, step: Step, event: Event) -> Mapping[str, Any] | None:
+        if step.name in self.timed_out:
+            return {**self._last_cell(step), **failures.step_timeout(step.timeout or 0)}
+        if event.kind == "died":
+            status = event.details["status"]
+            return {**self._last_cell(step), **failures.step_died(status)}
+        error: Mapping[str, Any] | None = event.details.get("error")
+        return error
 
     def _retry(self, executor: Executor, step: Step, error: Mapping[str, Any]) -> None:
-        self.tries[step.name] += 1
         number = self.tries[step.name]
         notebook = self.notebooks[step.name]
         if notebook.is_file():  # the failed try stays to be looked at
@@ -276,19 +407,14 @@ class Execution:
         """Leave no step, no row and no run in MLflow that looks as if it were still going on."""
         for name in self.children:
             executor.stop(name)
+        why = f"the run ended before it: {reason.splitlines()[0]}" if reason else ""
         # the database before MLflow: what ends the run may be that MLflow cannot be reached
-        for name in self.children:
-            history.change_step(self.workspace, self.id, name, status="KILLED", ended=time.time())
-        for name in self.pipeline.steps:
-            if name not in self.begun:
-                history.change_step(self.workspace, self.id, name, status="SKIPPED")
-        history.change(
-            self.workspace, self.id, status=status, reason=reason or None, ended=time.time()
-        )
+        history.close(self.workspace, self.id, status, reason or None, "KILLED", why)
         for name, child in self.children.items():
             step = self.pipeline.steps[name]
             tracked.end_step(self.workspace, child, "KILLED", self._written(step), {})
-        tracked.end(self.workspace, self.parent, "FAILED" if status == "CRASHED" else status)
+        if self.parent:
+            tracked.end(self.workspace, self.parent, status)
 
 
 def _folder(path: Path | str) -> Path:

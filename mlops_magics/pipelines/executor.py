@@ -63,8 +63,12 @@ class Executor:
         self._running: dict[str, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> Executor:
-        self._spare = self._process()
         return self
+
+    def prepare(self) -> None:
+        """Get a process ready."""
+        if self._spare is None:
+            self._spare = self._process()
 
     def __exit__(self, *_: object) -> None:
         processes = [*self._running.values(), *([self._spare] if self._spare else [])]
@@ -82,6 +86,7 @@ class Executor:
         parameters: Mapping[str, Any],
         environment: Mapping[str, str],
         spare: bool,
+        cell_timeout: float | None = None,
     ) -> None:
         """Start a step.
 
@@ -96,6 +101,8 @@ class Executor:
             JSON values.
         environment : mapping
             Of this step.
+        cell_timeout : float, optional
+            Seconds that one cell may take.
         spare : bool
             Get another process ready, because more steps will come.
         """
@@ -108,6 +115,7 @@ class Executor:
             "parameters": dict(parameters),
             "cwd": str(notebook.parent),
             "environment": dict(environment),
+            "cell_timeout": cell_timeout,
         }
         log = output.with_suffix(".log")
         threading.Thread(target=self._listen, args=(step, process), daemon=True).start()
@@ -173,14 +181,19 @@ def _copy(stream: IO[str] | None, path: Path) -> None:
     """Keep what a process writes to its standard error, in a file that exists only if it did."""
     assert stream is not None
     file: IO[str] | None = None
-    try:
-        for line in stream:
+    full = False
+    for line in stream:
+        if full:
+            continue  # read all the same: the process must not wait for a pipe that nobody empties
+        try:
             if file is None:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 file = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
             file.write(line)
-    finally:
-        if file is not None:
+        except OSError:
+            full = True
+    if file is not None:
+        with contextlib.suppress(OSError):
             file.close()
 
 

@@ -31,6 +31,7 @@ def run_pipeline(
     workspace: Workspace | None = None,
     watch: Watch | None = None,
     parallel: int | None = None,
+    cache: bool = True,
     why: Mapping[str, Any] | None = None,
     release: str | None = None,
 ) -> PipelineRun:
@@ -58,6 +59,9 @@ def run_pipeline(
         Takes what happens as it happens, each an `Event`.
     parallel : int, optional
         Steps that may run at once; default: one for each processor.
+    cache : bool
+        Whether steps that depend on nothing that has changed are left out, their outcome taken
+        from the run in which they finished.
     why : mapping, optional
         What asked for the run, for its history: ``kind``, ``reason``, ``trigger``, ``firing``.
     release : str, optional
@@ -99,7 +103,16 @@ def run_pipeline(
     space = resolve(workspace)
     history.mark_crashed(space)
     folder, url = (None, str(output)) if is_url(output) else (output, None)
-    run = Execution(space, pipeline, values, folder, watch, parallel or os.cpu_count() or 1)
-    run.why, run.release = why, release
+    run = Execution(
+        space,
+        pipeline,
+        values,
+        output=folder,
+        watch=watch,
+        parallel=parallel or os.cpu_count() or 1,
+        cache=cache,
+        why=why,
+        release=release,
+    )
     with copied(run.folder, url):
         return run.go()

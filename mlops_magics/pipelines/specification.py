@@ -17,6 +17,7 @@
         parameters: {data: "${steps.ingest.outputs.train}"}
         retries: 1
         timeout: 600                                 # seconds
+        inputs: [data/*.csv]                         # what else its outcome depends on
 
 The form is published as a JSON schema: ``mlops pipeline schema``.
 """
@@ -60,6 +61,12 @@ class Step:
         How often it is tried again after a failure.
     timeout : float or None
         Seconds that one try may take.
+    cell_timeout : float or None
+        Seconds that one cell may take.
+    cache : bool
+        Whether an earlier outcome may be taken when nothing that it depends on has changed.
+    inputs : tuple of str
+        Paths, globs, fsspec URLs and datasets that its outcome depends on besides.
     """
 
     name: str
@@ -69,6 +76,9 @@ class Step:
     declared: Mapping[str, Parameter] = field(default_factory=dict)
     retries: int = 0
     timeout: float | None = None
+    cell_timeout: float | None = None
+    cache: bool = True
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,6 +251,9 @@ def _step(
         known,
         entry.get("retries", 0),
         entry.get("timeout"),
+        entry.get("cell_timeout"),
+        entry.get("cache", True),
+        tuple(entry.get("inputs", [])),
     )
 
 

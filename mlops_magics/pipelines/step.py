@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from mlops_magics.errors import MlopsError
-from mlops_magics.pipelines import circumstances
+from mlops_magics.pipelines import circumstances, failures
 from mlops_magics.pipelines.engine import Emit, Engine
 from mlops_magics.pipelines.outputs import collect
 from mlops_magics.pipelines.screen import screened
+from mlops_magics.pipelines.skipping import reason_in
 from mlops_magics.store.secrets import redactor
 
 __all__ = ["execute", "main"]
@@ -65,7 +66,7 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     Parameters
     ----------
     job : mapping
-        ``notebook``, ``output`` (paths), ``parameters``, ``cwd``.
+        ``notebook``, ``output`` (paths), ``parameters``, ``cwd``, ``cell_timeout``.
     emit : callable
         Takes the events.
     kernels : list
@@ -74,7 +75,8 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     Returns
     -------
     dict
-        ``outputs`` of the step, and ``error`` or None.
+        ``outputs`` of the step, ``error`` or None, and ``skipped``: the reason with which it has
+        ended the run, or None.
     """
     import nbformat
     from nbformat.v4 import new_notebook
@@ -87,6 +89,7 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     engine.kernels = kernels
     papermill_engines.register("mlops", engine)
     error: dict[str, Any] | None = None
+    kills = failures.out_of_memory_kills()
     try:
         execute_notebook(
             _literal(job["notebook"]),
@@ -95,23 +98,56 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
             engine_name="mlops",
             progress_bar=False,
             cwd=job["cwd"],
+            execution_timeout=job.get("cell_timeout"),
         )
     except PapermillExecutionError as exc:
         error = {"ename": exc.ename, "evalue": exc.evalue, "source": exc.source}
         error |= {"index": exc.cell_index, "prompt": exc.exec_count}
-    except (PapermillException, MlopsError, RuntimeError, OSError) as exc:
+    except (
+        PapermillException,
+        MlopsError,
+        RuntimeError,
+        OSError,
+        LookupError,
+        ValueError,
+    ) as exc:
         # the kernel died, or never started; the cell is the last one that began
-        error = {"ename": type(exc).__name__, "evalue": str(exc), "source": ""}
-        error |= {"index": engine.cell, "prompt": None}
+        if type(exc).__name__ == "DeadKernelError":
+            oom = failures.out_of_memory_kills() > kills
+            peak = (circumstances.memory() or {}).get("peak")
+            error = failures.kernel_died(_status_of(kernels), peak, oom)
+        else:
+            error = failures.named(exc, engine.cell is not None)
+        error |= {"index": engine.cell, "prompt": None, "source": ""}
     written = nbformat.read(output, as_version=4) if output.is_file() else new_notebook()
     cells = written.cells
+    skipped = reason_in(cells)
+    exit_ = _exit_in(cells)
+    if exit_ is not None and (error is None or error["ename"] == "SystemExit"):
+        error = None if skipped is not None else {**exit_, **failures.exited(exit_["evalue"])}
     if error is not None:
         error = {
             **_placed(error, cells),
             "memory": circumstances.memory(),
             "environment": circumstances.environment(written),
         }
-    return {"outputs": collect(cells), "error": error}
+    return {"outputs": collect(cells), "error": error, "skipped": skipped}
+
+
+def _exit_in(cells: list[Any]) -> dict[str, Any] | None:
+    """Find the cell that has called ``sys.exit``."""
+    for index, cell in enumerate(cells):
+        for item in cell.get("outputs", []):
+            if item.get("output_type") == "error" and item.get("ename") == "SystemExit":
+                place = {"index": index, "prompt": cell.get("execution_count")}
+                return {**place, "source": cell.source, "evalue": item.get("evalue", "")}
+    return None
+
+
+def _status_of(kernels: list[Any]) -> int | None:
+    """Return the status with which a kernel's process has ended, if it is known."""
+    process = getattr(getattr(kernels[-1], "provisioner", None), "process", None)
+    return None if process is None else process.poll()
 
 
 def _placed(error: dict[str, Any], cells: list[Any]) -> dict[str, Any]:

@@ -4,34 +4,55 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.pipelines import history
+from mlops_magics.pipelines.result import PipelineRun
+from mlops_magics.store.tracking import quiet_environment
 from mlops_magics.store.workspace import Workspace
 from mlops_magics.training.facts import process_tag
 
-__all__ = ["begin", "begin_step", "end", "end_step", "nesting"]
+__all__ = [
+    "begin",
+    "begin_step",
+    "complete",
+    "complete_later",
+    "end",
+    "end_step",
+    "environment",
+    "nesting",
+]
 
 _TEXT_LIMIT = 5000  # characters of a tag or parameter
+_STATUSES = {"CRASHED": "FAILED", "SKIPPED": "FINISHED"}  # as MLflow has them
 
 
-def begin(
-    workspace: Workspace, pipeline: str, run: str, path: Path, parameters: Mapping[str, Any]
-) -> str:
+def begin(workspace: Workspace, run: PipelineRun) -> str:
     """Start the parent run; return its id."""
-    tags = {"mlops.kind": "pipeline", "mlops.pipeline": pipeline, "mlops.pipeline_run": run}
-    tags["mlops.pipeline_file"] = str(path)
-    return _create(workspace, pipeline, tags, parameters)
+    tags = {"mlops.kind": "pipeline", "mlops.pipeline": run.pipeline, "mlops.pipeline_run": run.id}
+    tags["mlops.pipeline_file"] = run.path
+    return _create(workspace, run.pipeline, tags, run.parameters)
 
 
 def begin_step(
-    workspace: Workspace, parent: str, step: str, run: str, parameters: Mapping[str, Any]
+    workspace: Workspace,
+    parent: str,
+    step: str,
+    run: str,
+    parameters: Mapping[str, Any],
+    cached_from: str | None = None,
 ) -> str:
     """Start a step's child run; return its id."""
     tags = {"mlops.kind": "step", "mlops.step": step, "mlops.pipeline_run": run}
     tags["mlflow.parentRunId"] = parent
+    if cached_from is not None:
+        tags["mlops.cached_from"] = cached_from
     return _create(workspace, step, tags, parameters)
 
 
@@ -67,14 +88,80 @@ def end_step(
         for notebook in notebooks:
             if notebook.is_file():
                 tracking.client.log_artifact(run_id, str(notebook))
-        tracking.client.set_terminated(run_id, status)
+        tracking.client.set_terminated(run_id, _STATUSES.get(status, status))
 
 
 def end(workspace: Workspace, run_id: str, status: str) -> None:
     """End the parent run."""
     tracking = workspace.tracking
     with tracking.mapped():
-        tracking.client.set_terminated(run_id, status)
+        tracking.client.set_terminated(run_id, _STATUSES.get(status, status))
+
+
+def complete(workspace: Workspace, run: str, *, going_on: bool = False) -> str:
+    """Bring MLflow to what the database says of a run; return the parent run's id.
+
+    The database is written first, so MLflow may lack what a killed process could not tell it: runs
+    of steps that have ended, or the end of runs that look as if they were still going on. With
+    `going_on` the run is taken up again: its parent is RUNNING.
+    """
+    tracking = workspace.tracking
+    record = history.read(workspace, run)
+    parent = record.run_id
+    if parent is None:
+        parent = begin(workspace, record)
+        history.change(workspace, run, run_id=parent)
+    with tracking.mapped():
+        query = f"tags.`mlops.pipeline_run` = '{run}' and tags.`mlops.kind` = 'step'"
+        found = tracking.client.search_runs([tracking.experiment_id], query, max_results=1000)
+    open_ = {each.info.run_id for each in found if each.info.status == "RUNNING"}
+    for step in record.steps:
+        if step.status == "CACHED" and step.run_id is None:
+            child = begin_step(workspace, parent, step.step, run, step.parameters, step.cached_from)
+            end_step(workspace, child, "FINISHED", [], step.outputs)
+            history.note_child(workspace, run, step.step, child)
+        elif step.run_id in open_ and step.status in {"FINISHED", "CACHED"}:
+            assert step.run_id is not None
+            open_.remove(step.run_id)
+            end_step(workspace, step.run_id, "FINISHED", [Path(step.notebook)], step.outputs)
+    for child in open_:
+        end(workspace, child, "KILLED")
+    if going_on:
+        with tracking.mapped():
+            tracking.client.update_run(parent, status="RUNNING")
+    elif record.status != "RUNNING":
+        end(workspace, parent, record.status)
+    return parent
+
+
+def complete_later(workspace: Workspace, run: str) -> None:
+    """Do that in a process of its own, which this one does not wait for.
+
+    MLflow takes seconds to load, and all that a run without any step to execute does is to look.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlops_magics.pipelines.tracked", run],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, **environment(workspace)},
+    )
+    threading.Thread(target=process.wait, daemon=True).start()  # reaps it, should this one live on
+
+
+def environment(workspace: Workspace) -> dict[str, str]:
+    """Environment in which a process finds this workspace, its database and its MLflow."""
+    found = {
+        **quiet_environment(),
+        "MLOPS_WORKSPACE": str(workspace.path),
+        "MLFLOW_TRACKING_URI": workspace.tracking.uri,
+        "MLFLOW_REGISTRY_URI": workspace.tracking.registry_uri,
+        "MLFLOW_EXPERIMENT_NAME": workspace.tracking.experiment,
+    }
+    if workspace.settings.database_url:
+        found["MLOPS_DATABASE_URL"] = workspace.settings.database_url
+    return found
 
 
 def _create(
@@ -100,3 +187,7 @@ def _create(
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text[:_TEXT_LIMIT]
+
+
+if __name__ == "__main__":
+    complete(Workspace.find(), sys.argv[1])

@@ -213,7 +213,7 @@ def test_a_failed_step_is_tried_again_and_the_failed_try_is_kept(
 def test_a_step_over_its_time_is_ended_with_its_kernel(workspace, notebook, pipeline):
     notebook("slow", "import time\ntime.sleep(600)")
     path = pipeline("name: p\nsteps: {slow: {notebook: slow.ipynb, timeout: 3}}\n")
-    with pytest.raises(StepFailed, match=r"step 'slow' failed .*Timeout: not done after 3 s") as e:
+    with pytest.raises(StepFailed, match=r"'slow' failed .*StepTimeout: not done after 3 s") as e:
         run_pipeline(path, workspace=workspace)
     assert (e.value.run.status, e.value.run.steps[0].status) == ("FAILED", "FAILED")
     left = [process.pid for process in psutil.process_iter() if e.value.run.id in marked(process)]
@@ -226,14 +226,6 @@ def marked(process):
         return process.environ().get("MLOPS_PIPELINE_RUN", "")
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return ""
-
-
-def test_a_kernel_that_dies_is_named_and_the_notebook_is_left(workspace, notebook):
-    path = notebook("dies", "x = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(StepFailed, match=r"'dies' failed at cell 2 .*DeadKernelError") as raised:
-        run_pipeline(path, workspace=workspace)
-    executed = nbformat.read(raised.value.run.steps[0].notebook, as_version=4)
-    assert executed.cells[0].execution_count == 1
 
 
 def test_a_notebook_alone_runs_with_its_own_parameters(workspace, notebook, tmp_path):
