@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from mlops_magics.deployment.rollback import (
         rollback,
     )
+    from mlops_magics.deployment.start import (
+        Started,
+        start,
+    )
     from mlops_magics.deployment.status import (
         Status,
         init,
@@ -105,6 +109,7 @@ if TYPE_CHECKING:
         StepTimeout,
         StoreError,
         TrackingUnavailable,
+        TriggerNotFound,
         UnknownName,
         UnsupportedModel,
         UntrustedTypes,
@@ -137,6 +142,23 @@ if TYPE_CHECKING:
         resume_pipeline,
         run_pipeline,
         skip,
+    )
+    from mlops_magics.pipelines.triggers.account import (
+        fire_trigger,
+        firings,
+    )
+    from mlops_magics.pipelines.triggers.catalogue import (
+        pause_trigger,
+        remove_trigger,
+        resume_trigger,
+        trigger,
+        triggers,
+    )
+    from mlops_magics.pipelines.triggers.records import (
+        Firing,
+        Firings,
+        Trigger,
+        Triggers,
     )
     from mlops_magics.records import (
         Record,
@@ -208,6 +230,8 @@ __all__ = [
     "Endpoints",
     "EvidenceMissing",
     "Feedback",
+    "Firing",
+    "Firings",
     "FrontEndMissing",
     "GateFailed",
     "InspectedNotebook",
@@ -256,6 +280,7 @@ __all__ = [
     "SignatureMissing",
     "SourceUnreadable",
     "SpecInvalid",
+    "Started",
     "Status",
     "StepDied",
     "StepFailed",
@@ -266,6 +291,9 @@ __all__ = [
     "TestReport",
     "TrackingUnavailable",
     "Traffic",
+    "Trigger",
+    "TriggerNotFound",
+    "Triggers",
     "UnknownName",
     "UnsupportedModel",
     "UntrustedTypes",
@@ -278,6 +306,8 @@ __all__ = [
     "doctor",
     "endpoints",
     "feedback",
+    "fire_trigger",
+    "firings",
     "ingest",
     "init",
     "inspect_notebook",
@@ -287,6 +317,7 @@ __all__ = [
     "monitor",
     "output",
     "package",
+    "pause_trigger",
     "pipeline_report",
     "pipeline_run",
     "pipeline_runs",
@@ -295,8 +326,10 @@ __all__ = [
     "predictions",
     "promote",
     "register",
+    "remove_trigger",
     "replay",
     "resume_pipeline",
+    "resume_trigger",
     "rollback",
     "run",
     "run_pipeline",
@@ -304,11 +337,14 @@ __all__ = [
     "score",
     "secret",
     "skip",
+    "start",
     "status",
     "stop",
     "stream",
     "test",
     "traffic",
+    "trigger",
+    "triggers",
     "undeploy",
 ]
 
@@ -342,6 +378,10 @@ _HOMES = {
         "replay",
     ),
     "deployment.rollback": ("rollback",),
+    "deployment.start": (
+        "Started",
+        "start",
+    ),
     "deployment.status": (
         "Status",
         "init",
@@ -399,6 +439,7 @@ _HOMES = {
         "StepTimeout",
         "StoreError",
         "TrackingUnavailable",
+        "TriggerNotFound",
         "UnknownName",
         "UnsupportedModel",
         "UntrustedTypes",
@@ -472,6 +513,23 @@ _HOMES = {
         "log",
         "run",
         "runs",
+    ),
+    "pipelines.triggers.account": (
+        "fire_trigger",
+        "firings",
+    ),
+    "pipelines.triggers.catalogue": (
+        "pause_trigger",
+        "remove_trigger",
+        "resume_trigger",
+        "trigger",
+        "triggers",
+    ),
+    "pipelines.triggers.records": (
+        "Firing",
+        "Firings",
+        "Trigger",
+        "Triggers",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

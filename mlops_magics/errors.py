@@ -13,7 +13,8 @@
     │   ├── ModelNotFound
     │   ├── EndpointNotFound
     │   ├── PredictionNotFound
-    │   └── SecretNotFound
+    │   ├── SecretNotFound
+    │   └── TriggerNotFound
     ├── GateFailed                 a check that was asked for did not hold
     ├── DataError
     │   ├── SourceUnreadable
@@ -106,6 +107,7 @@ __all__ = [
     "StepTimeout",
     "StoreError",
     "TrackingUnavailable",
+    "TriggerNotFound",
     "UnknownName",
     "UnsupportedModel",
     "UntrustedTypes",
@@ -245,6 +247,10 @@ class PredictionNotFound(NotFound):
 
 class SecretNotFound(NotFound):
     """No secret of that name, neither in the environment nor in the keyring."""
+
+
+class TriggerNotFound(NotFound):
+    """No trigger of that name."""
 
 
 class GateFailed(MlopsError):

@@ -29,6 +29,7 @@ _OWN = {
     "datasets": "SELECT name FROM datasets GROUP BY name ORDER BY max(created) DESC",
     "endpoints": "SELECT name FROM endpoints ORDER BY name",
     "pipeline_runs": "SELECT id FROM pipeline_runs ORDER BY started DESC",
+    "triggers": "SELECT name FROM triggers ORDER BY name",
 }
 _MLFLOW = {
     "registered": "SELECT name FROM registered_models ORDER BY name",
@@ -46,8 +47,8 @@ def live(source: str, ctx: click.Context, incomplete: str) -> list[str]:
     Parameters
     ----------
     source : str
-        ``datasets``, ``endpoints``, ``pipeline_runs``, ``registered``, ``aliases``, ``runs`` or
-        ``models``.
+        ``datasets``, ``endpoints``, ``pipeline_runs``, ``triggers``, ``registered``, ``aliases``,
+        ``runs`` or ``models``.
     ctx : click.Context
         The command being completed; its ``--workspace`` counts.
     incomplete : str

@@ -20,6 +20,7 @@ from mlops_magics.cli import (
     serving,
     testing,
     training,
+    triggers,
     workspace,
 )
 from mlops_magics.cli.caller import Caller, failure
@@ -30,7 +31,13 @@ from mlops_magics.errors import MlopsError
 __all__ = ["STAGES", "Lifecycle", "main", "mlops"]
 
 STAGES: dict[str, list[click.Command]] = {
-    "Workspace": [workspace.init, workspace.status, workspace.doctor, workspace.stop],
+    "Workspace": [
+        workspace.init,
+        workspace.status,
+        workspace.doctor,
+        workspace.start,
+        workspace.stop,
+    ],
     "Data": [data.ingest, data.data],
     "Training": [training.run, training.log, training.runs],
     "Testing": [testing.test],
@@ -46,7 +53,7 @@ STAGES: dict[str, list[click.Command]] = {
     ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
     "Monitoring": [monitoring.feedback, monitoring.monitor],
-    "Pipelines": [pipelines.pipeline],
+    "Pipelines": [pipelines.pipeline, triggers.trigger],
 }
 """Every verb, under the stage of the lifecycle that it belongs to."""
 

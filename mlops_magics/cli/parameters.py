@@ -38,6 +38,7 @@ __all__ = [
     "RUN",
     "SCORED",
     "SOURCE",
+    "TRIGGER",
     "VALUE",
     "Bound",
     "Choice",
@@ -439,6 +440,7 @@ DATASET = Name("dataset", "datasets")
 ENDPOINT = Name("endpoint", "endpoints")
 REGISTERED = Name("name", "registered")
 ALIAS = Name("alias", "aliases")
+TRIGGER = Name("trigger", "triggers")
 ASSIGNMENT = Assignment()
 COLUMN = Column()
 DURATION = Duration()

@@ -1,4 +1,4 @@
-"""Workspace: init, status, doctor, stop."""
+"""Workspace: init, status, doctor, start, stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlops_magics.cli.verb import verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["doctor", "init", "status", "stop"]
+__all__ = ["doctor", "init", "start", "status", "stop"]
 
 
 @verb(
@@ -47,7 +47,17 @@ def doctor(workspace: Workspace | None) -> Any:
     return mlops.doctor(workspace=workspace)
 
 
+@verb("start", calls=["start"], in_shell="mlops start", in_notebook="%mlops_start")
+def start(workspace: Workspace | None) -> Any:
+    """Start the workspace's server: its endpoints answer, its triggers fire.
+
+    Deploying a model and adding a trigger start it by themselves; this is for after mlops stop, or
+    after the machine has come up again.
+    """
+    return mlops.start(workspace=workspace)
+
+
 @verb("stop", calls=["stop"], in_shell="mlops stop", in_notebook="%mlops_stop")
 def stop(workspace: Workspace | None) -> Any:
-    """Stop the workspace's server; its endpoints come back with the next deployment."""
+    """Stop the workspace's server; mlops start brings its endpoints back."""
     return mlops.stop(workspace=workspace)

@@ -187,23 +187,26 @@ def _middleware(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:
     yield _database(workspace)
     endpoints = _endpoints(workspace)
     state["endpoints"] = len(endpoints)
+    triggers = _triggers(workspace)
     running = server.find(workspace)
     if running is None:
-        if endpoints:
-            name, model = next(iter(endpoints.items()))
-            value = f"stopped; {len(endpoints)} endpoints do not answer"
-            command = f"mlops deploy {model} --endpoint {name}"
-            yield Part("middleware", "server", value, False, command)
+        idle = [f"{len(endpoints)} endpoints do not answer"] if endpoints else []
+        idle += [f"{triggers} triggers do not fire"] if triggers else []
+        if idle:
+            value = f"stopped; {', '.join(idle)}"
+            yield Part("middleware", "server", value, False, "mlops start")
         else:
             yield Part("middleware", "server", "not started; the first deployment starts it")
         return
     dead = [name for name in ("supervisor", "gateway", "agent") if not getattr(running, name)]
     value = running.url if not dead else f"{running.url}, without its {' and '.join(dead)}"
-    fix = "mlops stop, then deploy again" if dead else None
+    fix = "mlops stop, then mlops start" if dead else None
     yield Part("middleware", "server", value, not dead, fix)
     yield from _log(workspace)
     for name, model in endpoints.items():
         yield Part("middleware", f"endpoint {name}", model)
+    if triggers:
+        yield Part("middleware", "triggers", f"{triggers} are watched for: mlops trigger list")
 
 
 def _log(workspace: Workspace) -> Iterator[Part]:
@@ -278,6 +281,17 @@ def _endpoints(workspace: Workspace) -> dict[str, str]:
         if shares:
             serving[str(endpoint.name)] = revisions.get(shares[0]["revision"], "unknown")
     return serving
+
+
+def _triggers(workspace: Workspace) -> int:
+    """Count what the server's agent is to watch for."""
+    t = tables.triggers.c
+    query = sa.select(sa.func.count()).where(t.workspace == workspace.id, t.enabled == 1)
+    try:
+        with workspace.database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+    except MlopsError:
+        return 0  # the database itself is reported as a part of its own
 
 
 def _infrastructure(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from mlops_magics.cards import Badge, Card
+from mlops_magics.errors import StoreError
 from mlops_magics.records import Record
 from mlops_magics.serving import server
+from mlops_magics.store import tables
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
@@ -24,26 +28,34 @@ class Stopped(Record):
     ----------
     processes : int
         How many there were; 0 when the server did not run.
+    runs : int
+        Runs that triggers have started and that go on to their end.
     """
 
     processes: int
+    runs: int = 0
 
     def card(self) -> Card:
         """Say what was done."""
+        left = [f"{self.runs} pipeline runs go on to their end: mlops trigger history"]
         if not self.processes:
-            return Card("server", badge=Badge("was not running"))
+            notes = left if self.runs else []
+            return Card("server", badge=Badge("was not running"), notes=notes)
         return Card(
             "server",
             badge=Badge("stopped"),
             notes=[
                 f"requests were finished, {self.processes} processes ended",
-                "endpoints come back with the next deployment",
+                "endpoints come back with: mlops start",
+                *(left if self.runs else []),
             ],
         )
 
 
 def stop(*, workspace: Workspace | None = None) -> Stopped:
     """Stop the workspace's server: requests are finished, then all its processes end.
+
+    Pipelines that triggers have started are no part of it: they go on to their end.
 
     Parameters
     ----------
@@ -55,4 +67,20 @@ def stop(*, workspace: Workspace | None = None) -> Stopped:
     >>> stop(workspace=workspace).processes
     0
     """
-    return Stopped(server.stop(resolve(workspace)))
+    workspace = resolve(workspace)
+    processes = server.stop(workspace)
+    return Stopped(processes, _runs(workspace))
+
+
+def _runs(workspace: Workspace) -> int:
+    f, t = tables.firings.c, tables.triggers.c
+    query = (
+        sa.select(sa.func.count())
+        .join_from(tables.firings, tables.triggers, f.trigger == t.id)
+        .where(t.workspace == workspace.id, f.status == "RUNNING")
+    )
+    try:
+        with workspace.database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+    except StoreError:
+        return 0  # it was stopped all the same

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-__all__ = ["Metric", "Quality", "classification", "measure", "regression"]
+__all__ = ["Metric", "Quality", "classification", "measure", "regression", "reported"]
 
 Z = 1.959963984540054  # of the normal distribution, 97.5 %
 
@@ -69,11 +69,21 @@ class Quality:
 
 
 def measure(
-    connection: Connection, endpoint: str, since: float, until: float, reference: Reference
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    reference: Reference,
+    *,
+    revision: int | None = None,
 ) -> Quality:
-    """Measure the predictions made from ``since`` up to ``until`` against their labels."""
+    """Measure the predictions made from ``since`` up to ``until`` against their labels.
+
+    Those of one revision, or of all that the endpoint had.
+    """
     t, known = tables.predictions.c, tables.labels.c
-    chosen = (t.endpoint == endpoint, t.time >= since, t.time < until, t.status < 400)
+    chosen = [t.endpoint == endpoint, t.time >= since, t.time < until, t.status < 400]
+    chosen += [t.revision == revision] if revision is not None else []
     joined = sa.select(t.output, known.label).join_from(
         tables.predictions, tables.labels, t.prediction_id == known.prediction_id
     )
@@ -86,7 +96,7 @@ def measure(
         found = _regression_of(outputs, labels)
     else:
         found = _classification_of(outputs, labels, reference)
-    before = _reported(reference.report)
+    before = reported(reference.report)
     unknown = (None, 0.0)
     metrics = tuple(
         Metric(m.name, m.value, m.low, m.high, *before.get(m.name, unknown)) for m in found
@@ -230,8 +240,14 @@ def _roc_auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Metric:
     return Metric("roc_auc", area, max(0.0, area - half), min(1.0, area + half))
 
 
-def _reported(report: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Values and half intervals in a test report, by name; it lists metrics or maps them."""
+def reported(report: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return values and half intervals of a test report by name; it lists metrics or maps them.
+
+    Examples
+    --------
+    >>> reported({"metrics": [{"name": "rmse", "value": 2.0, "low": 1.5, "high": 2.5}]})
+    {'rmse': (2.0, 0.5)}
+    """
     metrics = report.get("metrics") or {}
     entries = (
         [(name, entry) for name, entry in metrics.items()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlops_magics.errors import InvalidArgument
 
-__all__ = ["moment", "seconds"]
+__all__ = ["moment", "seconds", "words"]
 
 _MOMENTS = "write it as 2013-06-01T12:00 or in seconds since 1970"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -40,6 +40,19 @@ def seconds(span: str | float) -> float:
             f"{span!r} is no span of time", hint="write it as 30s, 15m, 1h, 7d or 2w"
         )
     return value
+
+
+def words(span: float) -> str:
+    """Write seconds as `seconds` reads them, in the largest unit of which they are a multiple.
+
+    Examples
+    --------
+    >>> words(604800.0), words(5400.0), words(0.5)
+    ('1w', '90m', '0.5s')
+    """
+    units = sorted(_UNITS.items(), key=lambda unit: -unit[1])
+    name, length = next((unit for unit in units if span and span % unit[1] == 0), ("s", 1))
+    return f"{span / length:g}{name}"
 
 
 def moment(value: Any) -> float:

@@ -1,21 +1,19 @@
 """The agent: what the server does beside serving.
 
-It loads the server's log into the inference table, folds it into windows, and marks pipeline runs
-whose process was killed.
+It loads the server's log into the inference table and folds it into windows.
 
 ``python -m mlops_magics.pipelines.agent WORKSPACE``, started and restarted by the supervisor. A
 spool segment's offset moves in the transaction that writes its rows, so each line is loaded exactly
 once, whatever kills the agent. While the database is away lines wait in the spool.
 
 It also keeps the server's plan at what the database says, whoever was killed while changing it; and
-beside the loading it looks after rollouts and endpoints that follow an alias
-(`deployment.attendance`).
+beside the loading it does what recurs (`pipelines.attendance`): rollouts are advanced, aliases
+followed, triggers fired, killed pipeline runs marked.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import sys
@@ -31,11 +29,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_magics.deployment import failover, plan
-from mlops_magics.deployment.attendance import Attendance
+from mlops_magics.deployment.advance import advance
+from mlops_magics.deployment.following import follow
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
 from mlops_magics.monitoring.references import References
 from mlops_magics.pipelines import history
+from mlops_magics.pipelines.attendance import Act, Attendance
+from mlops_magics.pipelines.triggers.watch import Watch
 from mlops_magics.pipelines.upkeep import Upkeep
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
@@ -43,7 +44,7 @@ from mlops_magics.store.workspace import Workspace
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-__all__ = ["Agent", "main"]
+__all__ = ["Agent", "acts", "main"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,6 @@ class Agent:
         self._references = References()
         self._stop = threading.Event()
         self._reconcile_at = 0.0
-        self._watched = -math.inf
         self._upkeep = Upkeep(workspace)
 
     def stop(self) -> None:
@@ -99,7 +99,7 @@ class Agent:
                 begun = time.monotonic()
                 self.load()
                 spent = time.monotonic() - begun
-                self.watch()
+                # after the loading: both write to the windows
                 self._upkeep.tick()
             except (MlopsError, SQLAlchemyError, OSError) as exc:
                 failing, wait = True, min(LONGEST_WAIT, wait * 2)
@@ -142,10 +142,7 @@ class Agent:
         return count
 
     def watch(self) -> None:
-        """Mark pipeline runs whose process was killed; does nothing if it looked just now."""
-        if time.monotonic() - self._watched < WATCH_SECONDS:
-            return
-        self._watched = time.monotonic()
+        """Mark pipeline runs whose process was killed."""
         for run in history.mark_crashed(self.workspace):
             logger.warning("pipeline run %s is marked CRASHED: its process is gone", run)
 
@@ -261,6 +258,17 @@ def _runs(writer: str) -> bool:
     return True
 
 
+def acts(agent: Agent) -> list[Act]:
+    """Return what the agent does beside loading the log."""
+    workspace = agent.workspace
+    return [
+        Act("advance rollouts", lambda: advance(workspace)),
+        Act("follow aliases", lambda: follow(workspace)),
+        Act("look for killed pipeline runs", agent.watch, every=WATCH_SECONDS),
+        *Watch(workspace).acts,
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the agent of the workspace that the first argument names, until SIGTERM."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -269,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = Path(arguments[0]).resolve()
     inside = (path / "workspace").is_file()
     agent = Agent(Workspace(path.parent, path) if inside else Workspace.find(path))
-    attendance = Attendance(agent.workspace)
+    attendance = Attendance(acts(agent))
 
     def stop(number: int, frame: FrameType | None) -> None:
         attendance.stop()

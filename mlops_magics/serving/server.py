@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["Server", "find", "processes", "start", "stop"]
+__all__ = ["Server", "find", "processes", "start", "stop", "work_environment"]
 
 _START_SECONDS = 30.0
 _HEIR_SECONDS = 10.0
 _BACKLOG = 2048
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SINGLE = "_MLOPS_SINGLE_THREADED"
 _NAMED = ("supervisor", "gateway", "agent")
 
 
@@ -103,15 +105,9 @@ def require(workspace: Workspace) -> Server:
 
 
 def _start_command(workspace: Workspace) -> str:
-    """Return the command that brings the first of the planned endpoints back, and so the server."""
+    """Return the command that brings what was served back; without any there is nothing to ask."""
     plan = Plan.read(workspace.path / "server" / "plan.json")
-    for name, endpoint in plan.endpoints.items():
-        revision = (
-            plan.revisions.get(str(endpoint.traffic[0].revision)) if endpoint.traffic else None
-        )
-        if revision is not None:
-            return f"mlops deploy {revision.model}/{revision.version} --endpoint {name}"
-    return "mlops deploy MODEL"
+    return "mlops start" if plan.endpoints else "mlops deploy MODEL"
 
 
 def start(workspace: Workspace) -> Server:
@@ -292,9 +288,17 @@ def _environment(workspace: Workspace) -> dict[str, str]:
         if value != getattr(default, field.name):
             environment[f"MLOPS_{field.name.upper()}"] = str(value)
     # one core for each worker: threads of BLAS and OpenMP spin against the gateway's
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(name, "1")
+    unset = [name for name in _THREADS if name not in environment]
+    environment |= dict.fromkeys(unset, "1") | {_SINGLE: ",".join(unset)}
     environment.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    return environment
+
+
+def work_environment() -> dict[str, str]:
+    """Return this server process's environment for work that is not serving: with all cores."""
+    environment = dict(os.environ)
+    for name in environment.pop(_SINGLE, "").split(","):
+        environment.pop(name, None)
     return environment
 
 

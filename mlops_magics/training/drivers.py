@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Code", "code", "environment", "infrastructure"]
+__all__ = ["Code", "code", "environment", "git", "infrastructure"]
 
 _LARGEST = 5_000_000  # bytes of a diff that are kept
 _SECONDS = 10.0
@@ -56,7 +56,7 @@ def code(folder: Path) -> Code:
         Any folder; outside of a repository the answer says so.
     """
     try:
-        status = _git(folder, "status", "--porcelain=v2", "--branch", "-z", "--no-renames")
+        status = git(folder, "status", "--porcelain=v2", "--branch", "-z", "--no-renames")
     except FileNotFoundError:
         return Code(note="git is not installed")
     except subprocess.TimeoutExpired:
@@ -78,7 +78,7 @@ def code(folder: Path) -> Code:
     diff, note = "", ""
     if changed:
         try:
-            diff = _git(folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD") or ""
+            diff = git(folder, "diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD") or ""
         except subprocess.TimeoutExpired:
             note = f"git did not give the changes in {_SECONDS:g} s"
         if len(diff) > _LARGEST:
@@ -87,7 +87,16 @@ def code(folder: Path) -> Code:
     return Code(commit, branch, changed, tuple(untracked), diff, note)
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git(folder: Path, *arguments: str) -> str | None:
+    """Ask git about a folder's repository; None when it refuses.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not installed.
+    subprocess.TimeoutExpired
+        It does not answer.
+    """
     # a foreign repository's settings must not start programs, and reading must not write
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.quotepath=off", *arguments]
     answer = subprocess.run(

@@ -73,7 +73,7 @@ def test_the_doctor_names_who_holds_the_port(project):
     assert f"(pid {os.getpid()})" in failed[0].found
 
 
-def test_asking_a_stopped_server_names_the_command_that_brings_its_endpoint_back(workspace):
+def test_asking_a_stopped_server_names_the_command_that_brings_its_endpoints_back(workspace):
     from mlops_magics.serving.folder import ServerFolder
     from mlops_magics.serving.plan import Plan, PlannedEndpoint, PlannedRevision, Share
 
@@ -82,5 +82,5 @@ def test_asking_a_stopped_server_names_the_command_that_brings_its_endpoint_back
     revision = PlannedRevision(7, "late", 1, "flight-delay", "3", str(workspace.path / "none"))
     plan = Plan(1, {"7": revision}, {"late": PlannedEndpoint([Share(7)])})
     plan.write(ServerFolder.of(workspace).plan)
-    with pytest.raises(ServerNotRunning, match="mlops deploy flight-delay/3 --endpoint late"):
+    with pytest.raises(ServerNotRunning, match="mlops start"):
         mlops.predict("late", {"a": 1}, workspace=workspace)

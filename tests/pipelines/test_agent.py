@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import msgspec
@@ -16,7 +15,8 @@ import sqlalchemy as sa
 
 from mlops_magics.monitoring import backlog
 from mlops_magics.monitoring.log import Request
-from mlops_magics.pipelines.agent import Agent
+from mlops_magics.pipelines.agent import Agent, acts
+from mlops_magics.pipelines.attendance import Attendance
 from mlops_magics.serving.spool import Spool
 from mlops_magics.settings import Settings
 from mlops_magics.store import tables
@@ -248,8 +248,8 @@ def test_a_pipeline_run_whose_process_was_killed_is_marked_while_the_server_runs
                 tables.pipeline_runs.insert().values(**shared, **values, runner=gone)
             )
     agent = Agent(place)
-    thread = threading.Thread(target=agent.run)
-    thread.start()
+    attendance = Attendance([act for act in acts(agent) if act.do == agent.watch])
+    attendance.start()
     try:
         t = tables.pipeline_runs.c
         end = time.monotonic() + 10
@@ -260,6 +260,5 @@ def test_a_pipeline_run_whose_process_was_killed_is_marked_while_the_server_runs
                 rows = connection.execute(sa.select(t.id, t.status)).all()
                 states = {row.id: row.status for row in rows}
     finally:
-        agent.stop()
-        thread.join()
+        attendance.stop()
     assert states == {"killed": "CRASHED", "beating": "RUNNING", "done": "FINISHED"}

@@ -1,0 +1,108 @@
+"""The process of one firing: runs the pipeline and tells the database how it went.
+
+``python -m mlops_magics.pipelines.triggers.job FIRING DESCRIPTOR``, started by the agent, with the
+workspace in ``MLOPS_WORKSPACE``. The descriptor keeps the firing's lock for as long as the process
+lives. It needs nobody: an agent that is restarted, or a server that is stopped, lets it go on to
+its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlops_magics.errors import MlopsError, ParameterInvalid, SpecInvalid, StepFailed
+from mlops_magics.pipelines.triggers import firings
+from mlops_magics.pipelines.triggers.firings import Job
+from mlops_magics.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlops_magics.pipelines.result import PipelineRun
+
+__all__ = ["execute", "main"]
+
+_log = logging.getLogger(__name__)
+
+# the same again would not be another
+_FINAL = (SpecInvalid, ParameterInvalid)
+
+
+def execute(
+    workspace: Workspace, job: Job, run: Callable[[Workspace, Job], PipelineRun] | None = None
+) -> None:
+    """Run a firing's pipeline, and record how it ended.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose.
+    job : Job
+        Claimed, its lock held.
+    run : callable, optional
+        Runs the pipeline; default: the one of the trigger.
+    """
+    try:
+        done = (run or _run)(workspace, job)
+    except MlopsError as exc:
+        failed = getattr(exc, "run", None) if isinstance(exc, StepFailed) else None
+        _log.error("%s", exc)
+        again = firings.fail(
+            workspace,
+            job,
+            failed.id if failed is not None else None,
+            exc.message,
+            time.time(),
+            final=isinstance(exc, _FINAL),
+        )
+        _log.info("it is tried again" if again else "it is not tried again")
+    except Exception as exc:
+        _log.exception("the run met an error of its own")
+        outcome = f"{type(exc).__name__}: {exc}"
+        firings.fail(workspace, job, None, outcome, time.time(), crashed=True)
+    else:
+        _log.info("run %s: %s", done.id, done.status)
+        firings.end(workspace, job, done.id, done.reason)
+
+
+def _run(workspace: Workspace, job: Job) -> PipelineRun:
+    from mlops_magics.pipelines.runner import run_pipeline
+
+    return run_pipeline(
+        job.trigger.path, params=job.trigger.params, workspace=workspace, why=why(job)
+    )
+
+
+def why(job: Job) -> dict[str, Any]:
+    """Return what a firing's run keeps of what asked for it."""
+    return {
+        "kind": job.trigger.kind,
+        "reason": job.reason,
+        "trigger": job.trigger.name,
+        "firing": job.firing,
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Work on one firing."""
+    firing, descriptor = int(arguments[0]), int(arguments[1])
+    os.set_inheritable(descriptor, False)  # what a notebook starts may live longer than the run
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stdout
+    )
+    workspace = Workspace.find()
+    os.chdir(workspace.root)
+    job = Job.read(workspace, firing)
+    if job is None:
+        _log.info("firing %d has ended", firing)
+        return 0
+    _log.info("firing %d of trigger %s: %s", firing, job.trigger.name, job.reason)
+    execute(workspace, job)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
