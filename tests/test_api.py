@@ -28,6 +28,8 @@ FACE_ONLY = {
     "no_autolog",
     "follow",
     "verbose",
+    "markdown",
+    "metrics",
     # papermill's names of what is gathered as --param is
     "parameters",
     "parameters_raw",

@@ -1,4 +1,4 @@
-"""Pipelines: pipeline run, resume, runs, show, report, inspect, schema."""
+"""Pipelines: pipeline run, resume, runs, show, report, compare, inspect, schema."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 import mlops_magics as mlops
 from mlops_magics.cli.caller import current
+from mlops_magics.cli.continuous import pipeline_compare
 from mlops_magics.cli.parameters import (
     ASSIGNMENT,
     PARAMETERS_FILE,
@@ -227,6 +228,7 @@ pipeline = Verbs("pipeline", help="Run pipelines of parameterized notebooks, and
 pipeline.add_command(pipeline_run)
 pipeline.add_command(pipeline_show)
 pipeline.add_command(pipeline_report)
+pipeline.add_command(pipeline_compare)
 pipeline.add_command(pipeline_inspect)
 pipeline.add_command(pipeline_schema)
 pipeline.add_command(pipeline_resume)

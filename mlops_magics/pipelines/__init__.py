@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlops_magics.pipelines.catalogue import PipelineRuns as PipelineRuns
     from mlops_magics.pipelines.catalogue import pipeline_runs as pipeline_runs
+    from mlops_magics.pipelines.comparison import PipelineComparison as PipelineComparison
+    from mlops_magics.pipelines.comparison import compare_pipeline as compare_pipeline
+    from mlops_magics.pipelines.continuous import Workflow as Workflow
+    from mlops_magics.pipelines.continuous import ci as ci
     from mlops_magics.pipelines.inspection import InspectedNotebook as InspectedNotebook
     from mlops_magics.pipelines.inspection import inspect_notebook as inspect_notebook
     from mlops_magics.pipelines.observation import pipeline_run as pipeline_run
@@ -23,10 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InspectedNotebook",
+    "PipelineComparison",
     "PipelineReport",
     "PipelineRun",
     "PipelineRuns",
     "PipelineSchema",
+    "Workflow",
+    "ci",
+    "compare_pipeline",
     "inspect_notebook",
     "output",
     "pipeline_report",
@@ -41,10 +49,14 @@ __all__ = [
 # a step's kernel that gives an output must not load what only the runner needs
 _HOMES = {
     "InspectedNotebook": "inspection",
+    "PipelineComparison": "comparison",
     "PipelineReport": "report",
     "PipelineRun": "result",
     "PipelineRuns": "catalogue",
     "PipelineSchema": "publication",
+    "Workflow": "continuous",
+    "ci": "continuous",
+    "compare_pipeline": "comparison",
     "inspect_notebook": "inspection",
     "output": "outputs",
     "pipeline_report": "report",

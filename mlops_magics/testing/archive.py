@@ -36,7 +36,11 @@ def run_of(workspace: Workspace, run: str | None, subject: Subject, name: str) -
         yield run
         return
     with tracking.mapped():
-        created = tracking.client.create_run(tracking.experiment_id, run_name=f"test {name}")
+        # in a pipeline's step, MLflow's context has the step's run as parent
+        tags = tracking.mlflow.tracking.context.registry.resolve_tags()
+        created = tracking.client.create_run(
+            tracking.experiment_id, tags=tags, run_name=f"test {name}"
+        )
     status = "FAILED"
     try:
         yield created.info.run_id
