@@ -60,7 +60,7 @@ def timeline(run: PipelineRun) -> str:
     str
         An ``<svg>`` element; empty when no step began.
     """
-    begun = [item for item in run.steps if item.started is not None]
+    begun = [item for item in run.steps if item.started is not None and not item.cached_from]
     if not begun:
         return ""
     end = max(run.ended or 0, *(item.ended or item.started or 0 for item in begun))
@@ -127,7 +127,7 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
 def _box(item: PipelineStep, place: tuple[float, float], *, link: bool) -> str:
     x, y = place
     name = html.escape(item.step, quote=True)
-    below = item.status.lower() + ("" if item.seconds is None else f" · {_seconds(item.seconds)}")
+    below = item.status.lower() + ("" if item.spent is None else f" · {_seconds(item.spent)}")
     box = (
         f'<g class="box {_kind(item)}"><title>{name}</title>'
         f'<rect x="{x:g}" y="{y:g}" width="{_WIDE}" height="{_HIGH}" rx="8"/>'

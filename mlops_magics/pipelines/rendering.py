@@ -11,7 +11,7 @@ import binascii
 import functools
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,9 @@ def cells(notebook: Mapping[str, Any]) -> list[Cell]:
 
     Examples
     --------
-    >>> shown = {"output_type": "stream", "name": "stdout", "text": "1 < 2"}
-    >>> cell = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": [shown]}
+    >>> stream = {"output_type": "stream", "name": "stdout"}
+    >>> shown = [{**stream, "text": "1 <"}, {**stream, "text": " 2"}]
+    >>> cell = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": shown}
     >>> cells({"cells": [cell], "metadata": {}})[0].outputs
     ('<pre class="stdout">1 &lt; 2</pre>',)
     """
@@ -91,7 +92,7 @@ def cells(notebook: Mapping[str, Any]) -> list[Cell]:
         if cell["cell_type"] == "markdown":
             found.append(Cell("markdown", "", sanitized(_markdown().render(source))))
             continue
-        outputs = cell.get("outputs", ())
+        outputs = _joined(cell.get("outputs", ()))
         found.append(
             Cell(
                 "code",
@@ -149,6 +150,18 @@ def _coloured(source: str, language: str) -> str:
     except ClassNotFound:
         lexer = get_lexer_by_name("text")
     return str(highlight(source, lexer, HtmlFormatter(nowrap=True)))
+
+
+def _joined(outputs: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Join what a cell printed in pieces: the kernel sends it as it comes."""
+    found: list[Mapping[str, Any]] = []
+    for item in outputs:
+        former = found[-1] if found else {}
+        if item["output_type"] == "stream" and former.get("name") == item["name"]:
+            found[-1] = {**former, "text": _text(former["text"]) + _text(item["text"])}
+        else:
+            found.append(item)
+    return found
 
 
 def _output(item: Mapping[str, Any]) -> Iterator[str]:

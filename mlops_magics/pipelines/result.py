@@ -91,6 +91,11 @@ class PipelineStep(Record):
         return self.ended - self.started
 
     @property
+    def spent(self) -> float | None:
+        """Seconds that this run spent on it; None where it took an earlier outcome."""
+        return None if self.cached_from else self.seconds
+
+    @property
     def badge(self) -> Badge:
         """Its state, and where it is while it runs."""
         at = f" · cell {self.cells[0]} of {self.cells[1]}" if self.cells else ""
@@ -205,17 +210,12 @@ class PipelineRun(Record):
 
     def card(self) -> Card:
         """Return the steps with their times, why they ran, their outputs, and what failed."""
-        seconds = {item.step: item.seconds for item in self.steps}
         columns: dict[str, list[Any]] = {
             "step": [item.step for item in self.steps],
             "status": [item.badge for item in self.steps],
-            "seconds": [None if s is None else round(s, 1) for s in seconds.values()],
+            "seconds": [_tenths(item.spent) for item in self.steps],
             "why": [item.reason for item in self.steps],
             "outputs": [_outputs(item.outputs) for item in self.steps],
-            "notebook": [
-                Code(item.notebook.rpartition("/")[2]) if item.started else None
-                for item in self.steps
-            ],
         }
         if not any(columns["why"]):
             del columns["why"]
@@ -223,7 +223,7 @@ class PipelineRun(Record):
             ("run", Code(self.id)),
             ("parameters", dict(self.parameters) or None),
             ("started", Time(self.started)),
-            ("seconds", None if self.seconds is None else round(self.seconds, 1)),
+            ("seconds", _tenths(self.seconds)),
             ("notebooks", Code(self.folder)),
         ]
         if self.why:
@@ -251,7 +251,11 @@ class PipelineRun(Record):
             return [f"mlops pipeline show {self.id} --follow"]
         if self.status == "FINISHED":
             return []
-        return [f"mlops pipeline report {self.id}"]
+        return [f"mlops pipeline report {self.id}", f"mlops pipeline resume {self.id}"]
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _bytes(number: float) -> str:
