@@ -375,9 +375,8 @@ def _adopt(workspace: Workspace, job: Job, now: float) -> bool:
         return False
     if run is not None and run.status == "KILLED":  # a person's decision
         return fail(workspace, job, run.id, run.reason or "killed", now, final=True)
-    if run is None or run.id == job.run:  # that is how the try before ended
-        outcome = "its process was killed before the run began"
-        return fail(workspace, job, job.run, outcome, now, crashed=True)
+    if run is None or run.id == job.run:  # how the try before ended, or this one the same
+        return fail(workspace, job, job.run, "its process was killed", now, crashed=True)
     crashed = run.status == "CRASHED"
     return fail(workspace, job, run.id, run.reason or run.status, now, crashed=crashed)
 

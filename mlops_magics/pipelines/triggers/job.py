@@ -8,6 +8,7 @@ its end.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,7 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlops_magics.errors import MlopsError, ParameterInvalid, SpecInvalid, StepFailed
+from mlops_magics.errors import (
+    MlopsError,
+    NothingToResume,
+    ParameterInvalid,
+    RunNotFound,
+    SpecInvalid,
+    StepFailed,
+)
 from mlops_magics.pipelines.triggers import firings
 from mlops_magics.pipelines.triggers.firings import Job
 from mlops_magics.store.workspace import Workspace
@@ -69,10 +77,20 @@ def execute(
 
 
 def _run(workspace: Workspace, job: Job) -> PipelineRun:
+    from mlops_magics.pipelines.resume import resume_pipeline
     from mlops_magics.pipelines.runner import run_pipeline
 
+    if job.run is not None:
+        # what had finished in the try before is not run again
+        with contextlib.suppress(NothingToResume, RunNotFound):
+            return resume_pipeline(job.run, workspace=workspace)
     return run_pipeline(
-        job.trigger.path, params=job.trigger.params, workspace=workspace, why=why(job)
+        job.trigger.path,
+        params=job.trigger.params,
+        # something has changed, which a notebook's text need not tell
+        cache=job.trigger.kind in ("cron", "code"),
+        workspace=workspace,
+        why=why(job),
     )
 
 

@@ -110,7 +110,7 @@ def test_a_run_that_is_killed_again_and_again_is_given_up(workspace, add, watch,
         clock.advance(HOUR)
     found = only(workspace)
     assert (len(runs.jobs), found.status) == (3, "FAILED")
-    assert found.outcome == "its process was killed before the run began"
+    assert found.outcome == "its process was killed"
 
 
 def test_a_condition_that_two_agents_see_at_once_fires_once(place, add, clock):

@@ -58,6 +58,35 @@ def test_an_error_of_ours_is_no_silence(workspace, job):
     assert only(workspace).outcome == "try 1: KeyError: 'oops'"
 
 
+def test_a_run_that_is_tried_again_goes_on_where_it_failed(
+    workspace, notebook, add, pipeline, clock
+):
+    count, ready = workspace.root / "count", workspace.root / "ready"
+    notebook("first", f"open({str(count)!r}, 'a').write('x')")
+    notebook("second", f"assert open({str(ready)!r}).read() == 'yes', 'not yet'")
+    path = pipeline(
+        "name: retrain\nsteps:\n"
+        "  first: {notebook: first.ipynb}\n"
+        "  second: {notebook: second.ipynb, needs: [first]}\n"
+    )
+    add(path, cron="0 0 1 1 *", retries=1)
+    mlops.fire_trigger("retrain-cron", start=False, workspace=workspace)
+
+    def attempt(now):
+        [(found, hold)] = firings.claim(workspace, now)
+        execute(workspace, found)
+        hold.release()
+        return only(workspace)
+
+    failed = attempt(time.time())
+    assert failed.status == "WAITING"
+    assert failed.outcome.startswith("try 1: step 'second' failed")
+    ready.write_text("yes")
+    done = attempt(time.time() + 60)
+    assert (done.status, done.tries, done.run) == ("FINISHED", 2, failed.run)
+    assert count.read_text() == "x"
+
+
 def wait(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not (found := condition()):
