@@ -96,6 +96,9 @@ if TYPE_CHECKING:
         PortTaken,
         PredictionNotFound,
         PredictionRefused,
+        ReleaseCorrupt,
+        ReleaseFailed,
+        ReleaseNotFound,
         RunNotFound,
         SchemaMismatch,
         SecretNotFound,
@@ -146,6 +149,15 @@ if TYPE_CHECKING:
         resume_pipeline,
         run_pipeline,
         skip,
+    )
+    from mlops_magics.pipelines.releases.catalogue import (
+        release_pipeline,
+        releases,
+        rollback_pipeline,
+    )
+    from mlops_magics.pipelines.releases.records import (
+        Release,
+        Releases,
     )
     from mlops_magics.pipelines.triggers.account import (
         fire_trigger,
@@ -271,6 +283,11 @@ __all__ = [
     "Predictions",
     "Promotion",
     "Record",
+    "Release",
+    "ReleaseCorrupt",
+    "ReleaseFailed",
+    "ReleaseNotFound",
+    "Releases",
     "Replay",
     "Run",
     "RunNotFound",
@@ -334,11 +351,14 @@ __all__ = [
     "predictions",
     "promote",
     "register",
+    "release_pipeline",
+    "releases",
     "remove_trigger",
     "replay",
     "resume_pipeline",
     "resume_trigger",
     "rollback",
+    "rollback_pipeline",
     "run",
     "run_pipeline",
     "runs",
@@ -434,6 +454,9 @@ _HOMES = {
         "PortTaken",
         "PredictionNotFound",
         "PredictionRefused",
+        "ReleaseCorrupt",
+        "ReleaseFailed",
+        "ReleaseNotFound",
         "RunNotFound",
         "SchemaMismatch",
         "SecretNotFound",
@@ -542,6 +565,15 @@ _HOMES = {
         "Firings",
         "Trigger",
         "Triggers",
+    ),
+    "pipelines.releases.catalogue": (
+        "release_pipeline",
+        "releases",
+        "rollback_pipeline",
+    ),
+    "pipelines.releases.records": (
+        "Release",
+        "Releases",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

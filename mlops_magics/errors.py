@@ -13,6 +13,7 @@
     │   ├── ModelNotFound
     │   ├── EndpointNotFound
     │   ├── PredictionNotFound
+    │   ├── ReleaseNotFound
     │   ├── SecretNotFound
     │   └── TriggerNotFound
     ├── GateFailed                 a check that was asked for did not hold
@@ -36,6 +37,8 @@
     │   ├── SpecInvalid
     │   ├── ParameterInvalid
     │   ├── NothingToResume
+    │   ├── ReleaseCorrupt         a release's files are not as they were tested
+    │   ├── ReleaseFailed          its smoke run did not finish
     │   └── StepFailed             a step's notebook raised
     │       ├── CellTimeout
     │       ├── DiskFull
@@ -94,6 +97,9 @@ __all__ = [
     "PortTaken",
     "PredictionNotFound",
     "PredictionRefused",
+    "ReleaseCorrupt",
+    "ReleaseFailed",
+    "ReleaseNotFound",
     "RunNotFound",
     "SchemaMismatch",
     "SecretNotFound",
@@ -243,6 +249,10 @@ class EndpointNotFound(NotFound):
 
 class PredictionNotFound(NotFound):
     """No prediction with that id in the inference table."""
+
+
+class ReleaseNotFound(NotFound):
+    """No release of a pipeline of that name or id."""
 
 
 class SecretNotFound(NotFound):
@@ -415,6 +425,14 @@ class StepTimeout(StepFailed):
 
 class NothingToResume(PipelineError):
     """A pipeline's run cannot go on: it goes on already, has finished, or its files changed."""
+
+
+class ReleaseCorrupt(PipelineError):
+    """A release's files do not match their digests; it is not run."""
+
+
+class ReleaseFailed(PipelineError):
+    """A release's smoke run did not finish; the release before it stays current."""
 
 
 class StoreError(MlopsError):

@@ -29,6 +29,8 @@ _OWN = {
     "datasets": "SELECT name FROM datasets GROUP BY name ORDER BY max(created) DESC",
     "endpoints": "SELECT name FROM endpoints ORDER BY name",
     "pipeline_runs": "SELECT id FROM pipeline_runs ORDER BY started DESC",
+    "released": "SELECT DISTINCT pipeline FROM releases ORDER BY pipeline",
+    "releases": "SELECT id FROM releases ORDER BY created DESC",
     "triggers": "SELECT name FROM triggers ORDER BY name",
 }
 _MLFLOW = {
@@ -47,8 +49,8 @@ def live(source: str, ctx: click.Context, incomplete: str) -> list[str]:
     Parameters
     ----------
     source : str
-        ``datasets``, ``endpoints``, ``pipeline_runs``, ``triggers``, ``registered``, ``aliases``,
-        ``runs`` or ``models``.
+        ``datasets``, ``endpoints``, ``pipeline_runs``, ``released`` (pipelines), ``releases``,
+        ``triggers``, ``registered``, ``aliases``, ``runs`` or ``models``.
     ctx : click.Context
         The command being completed; its ``--workspace`` counts.
     incomplete : str

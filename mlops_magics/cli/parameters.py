@@ -32,7 +32,9 @@ __all__ = [
     "PARAMETERS_FILE",
     "PARAMETERS_YAML",
     "PERCENT",
+    "PIPELINE",
     "REGISTERED",
+    "RELEASE",
     "REPORT",
     "ROWS",
     "RUN",
@@ -433,6 +435,8 @@ REPORT = Reference("report", "none", ("card", "to_dict"))
 DATA = Data("data", "datasets", ("columns", "iloc"))
 ROWS = Rows("rows", "datasets", ("columns", "iloc"))
 RUN = Name("run", "runs")
+PIPELINE = Name("pipeline", "released")
+RELEASE = Name("release", "releases")
 PIPELINE_RUN = Name("run", "pipeline_runs")
 MODEL_NAME = Name("model", "models")
 SOURCE = Source("source", "none", ("columns", "iloc"))

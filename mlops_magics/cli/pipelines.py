@@ -18,6 +18,7 @@ from mlops_magics.cli.parameters import (
     PIPELINE_RUN,
     VALUE,
 )
+from mlops_magics.cli.releases import pipeline_release, pipeline_releases, pipeline_rollback
 from mlops_magics.cli.verb import Verbs, verb
 
 if TYPE_CHECKING:
@@ -233,3 +234,6 @@ pipeline.add_command(pipeline_inspect)
 pipeline.add_command(pipeline_schema)
 pipeline.add_command(pipeline_resume)
 pipeline.add_command(pipeline_runs)
+pipeline.add_command(pipeline_release)
+pipeline.add_command(pipeline_releases)
+pipeline.add_command(pipeline_rollback)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,10 +84,19 @@ class Cache:
         The steps.
     on : bool
         Whether outcomes are taken at all; without, keys are still made for later runs.
+    places : sequence of Path
+        From where a release's modules are imported.
     """
 
-    def __init__(self, workspace: Workspace, pipeline: Pipeline, on: bool = True) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        pipeline: Pipeline,
+        on: bool = True,
+        places: Sequence[Path] = (),
+    ) -> None:
         self.workspace, self.pipeline, self.on = workspace, pipeline, on
+        self.places = tuple(places)
         self._inputs = Inputs(workspace)
         self._notebooks: dict[Path, Notebook] = {}
 
@@ -178,7 +187,7 @@ class Cache:
         self, step: Step, parameters: Mapping[str, Any], origins: Mapping[str, str]
     ) -> tuple[dict[str, Any], list[str]]:
         notebook = self._notebook(step)
-        found, _ = modules(notebook.code, step.notebook.parent)
+        found, _ = modules(notebook.code, step.notebook.parent, self.places)
         inputs, unknown = self._named(step, parameters)
         interpreter = environments.interpreter(notebook.kernel)
         if notebook.language not in {"python", ""}:
@@ -200,7 +209,7 @@ class Cache:
     def _named(self, step: Step, parameters: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         folder = step.notebook.parent
         code = self._notebook(step).code
-        _, inner = modules(code, folder)
+        _, inner = modules(code, folder, self.places)
         inner.add(code)
         found = self._inputs.of_values(parameters, folder, step.inputs)
         found.add(

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Code", "Notebook", "modules", "read_notebook"]
+__all__ = ["Code", "Notebook", "imports", "modules", "places", "read_notebook"]
 
 # cell magics whose body is Python
 _PYTHON_MAGICS = ("time", "timeit", "capture", "prun", "mlops_run", "mlops_register", "mlops_test")
@@ -113,7 +113,7 @@ def read_notebook(path: Path) -> Notebook:
     return Notebook(tuple(cells), spec.get("name", ""), spec.get("language", ""), code)
 
 
-def modules(code: Code, folder: Path) -> tuple[dict[str, str], Code]:
+def modules(code: Code, folder: Path, first: Iterable[Path] = ()) -> tuple[dict[str, str], Code]:
     """Follow the imports into the project's own modules.
 
     Parameters
@@ -122,6 +122,8 @@ def modules(code: Code, folder: Path) -> tuple[dict[str, str], Code]:
         Of a notebook.
     folder : Path
         The notebook's, from which its kernel imports first.
+    first : iterable of Path
+        Folders from which it imports then, before the other places.
 
     Returns
     -------
@@ -130,14 +132,15 @@ def modules(code: Code, folder: Path) -> tuple[dict[str, str], Code]:
     Code
         What those modules name.
     """
-    places = [folder, *((folder / place).resolve() for place in sorted(code.places)), *_places()]
+    added = ((folder / place).resolve() for place in sorted(code.places))
+    known = [folder, *added, *first, *places()]
     found: dict[Path, str] = {}
     named = Code()
     waiting: list[tuple[str, Path | None]] = [(name, None) for name in sorted(code.imports)]
     hidden = code.hidden
     while waiting:
         name, package = waiting.pop()
-        for file in _find(name, package, places):
+        for file in _find(name, package, known):
             if file in found:
                 continue
             inner, found[file] = _module(file, file.stat().st_mtime_ns)
@@ -149,6 +152,12 @@ def modules(code: Code, folder: Path) -> tuple[dict[str, str], Code]:
             if not any(part[0] == "." for part in file.relative_to(folder).parts):
                 found[file] = _module(file, file.stat().st_mtime_ns)[1]
     return {_shown(file, folder): digest for file, digest in sorted(found.items())}, named
+
+
+def imports(file: Path) -> set[str]:
+    """Return the top-level modules that a Python file imports by absolute names."""
+    code, _ = _module(file, file.stat().st_mtime_ns)
+    return {name.partition(".")[0] for name in code.imports if not name.startswith(".")}
 
 
 @cache
@@ -204,7 +213,7 @@ def _below(folder: Path, parts: list[str]) -> Iterator[Path]:
 
 
 @cache
-def _places() -> tuple[Path, ...]:
+def places() -> tuple[Path, ...]:
     """Return where modules may be that are neither installed nor of Python itself."""
     installed = {
         Path(path).resolve()

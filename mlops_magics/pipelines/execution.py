@@ -17,6 +17,7 @@ from mlops_magics.pipelines.cache import Cache, Plan, copy_notebook
 from mlops_magics.pipelines.executor import Event, Executor
 from mlops_magics.pipelines.graph import sorter
 from mlops_magics.pipelines.references import filled
+from mlops_magics.pipelines.releases import shelf
 from mlops_magics.pipelines.result import PipelineRun
 from mlops_magics.pipelines.specification import Pipeline, Step
 from mlops_magics.pipelines.termination import Terminated, ended_in_order
@@ -70,7 +71,9 @@ class Execution:
         self.workspace, self.pipeline, self.values = workspace, pipeline, values
         self.watch, self.parallel = watch, parallel
         self.why, self.release, self.resumed = why, release, resumed
-        self.cache = Cache(workspace, pipeline, cache)
+        # checked before each run of it: what is run is what was tested
+        self.frozen = shelf.prepared(workspace, release) if release is not None else None
+        self.cache = Cache(workspace, pipeline, cache, self.frozen.places if self.frozen else ())
         self.graph = sorter({name: step.needs for name, step in pipeline.steps.items()})
         self.outputs: dict[str, dict[str, Any]] = {}
         self.origins: dict[str, str] = {}  # the run in which each finished step was executed
@@ -197,6 +200,7 @@ class Execution:
     def _execute_all(self, taken: Mapping[str, Mapping[str, Any]]) -> None:
         space = self.workspace
         environment = {**tracked.environment(space), "MLOPS_PIPELINE_RUN": self.id}
+        environment |= self.frozen.environment if self.frozen else {}
         with ended_in_order(), Executor(environment) as executor:
             executor.prepare()  # its first process starts while MLflow loads
             if self.resumed is None:

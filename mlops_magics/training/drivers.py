@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import platform
 import subprocess
@@ -55,6 +56,9 @@ def code(folder: Path) -> Code:
     folder : Path
         Any folder; outside of a repository the answer says so.
     """
+    frozen = _frozen(folder)
+    if frozen is not None:
+        return frozen
     try:
         status = git(folder, "status", "--porcelain=v2", "--branch", "-z", "--no-renames")
     except FileNotFoundError:
@@ -85,6 +89,20 @@ def code(folder: Path) -> Code:
             note = f"the uncommitted changes are larger than {_LARGEST:,} bytes, the rest is cut"
             diff = diff[:_LARGEST]
     return Code(commit, branch, changed, tuple(untracked), diff, note)
+
+
+def _frozen(folder: Path) -> Code | None:
+    """Return where the code of a pipeline's release stood when it was frozen.
+
+    Its copy lies inside of the project, whose repository has gone on since.
+    """
+    try:
+        told = json.loads(os.environ.get("MLOPS_CODE") or "{}")
+        if not folder.resolve().is_relative_to(told["folder"]):
+            return None
+        return Code(told["commit"], told["branch"], told["dirty"], note=told["note"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def git(folder: Path, *arguments: str) -> str | None:

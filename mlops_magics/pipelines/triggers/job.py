@@ -14,16 +14,19 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_magics.errors import (
     MlopsError,
     NothingToResume,
     ParameterInvalid,
+    ReleaseCorrupt,
     RunNotFound,
     SpecInvalid,
     StepFailed,
 )
+from mlops_magics.pipelines.releases import shelf
 from mlops_magics.pipelines.triggers import firings
 from mlops_magics.pipelines.triggers.firings import Job
 from mlops_magics.store.workspace import Workspace
@@ -36,7 +39,7 @@ __all__ = ["execute", "main"]
 _log = logging.getLogger(__name__)
 
 # the same again would not be another
-_FINAL = (SpecInvalid, ParameterInvalid)
+_FINAL = (SpecInvalid, ParameterInvalid, ReleaseCorrupt)
 
 
 def execute(
@@ -84,14 +87,31 @@ def _run(workspace: Workspace, job: Job) -> PipelineRun:
         # what had finished in the try before is not run again
         with contextlib.suppress(NothingToResume, RunNotFound):
             return resume_pipeline(job.run, workspace=workspace)
+    path, release = _what(workspace, job)
     return run_pipeline(
-        job.trigger.path,
+        path,
         params=job.trigger.params,
         # something has changed, which a notebook's text need not tell
         cache=job.trigger.kind in ("cron", "code"),
         workspace=workspace,
         why=why(job),
+        release=release,
     )
+
+
+def _what(workspace: Workspace, job: Job) -> tuple[Path, str | None]:
+    """Return the specification to run: of the current release if there is one."""
+    row = shelf.current(workspace, job.trigger.pipeline)
+    if row is None:
+        return job.trigger.path, None
+    if job.trigger.kind == "code":
+        # what was committed is what is to run, if it passes; if not, nothing has changed
+        from mlops_magics.pipelines.releases.catalogue import release_pipeline
+
+        made = release_pipeline(job.trigger.path, workspace=workspace)
+        _log.info("release %s is current", made.id)
+        return Path(made.path), made.id
+    return shelf.frozen_of(workspace, row).path, row.id
 
 
 def why(job: Job) -> dict[str, Any]:
