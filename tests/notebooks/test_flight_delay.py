@@ -153,7 +153,38 @@ def test_plain_papermill_runs_a_step(record, project, workspace):
     assert int(found.version) == max(versions(workspace))
 
 
-def test_all_of_them_pass_nbval_in_their_order(project):
+@pytest.mark.parametrize("engine", [None, "mlops"])
+def test_papermill_one_notebook_after_another_gives_the_same_results(
+    record, project, monkeypatch, engine
+):
+    monkeypatch.setenv("CI", "true")
+
+    def run(step, **parameters):
+        folder = project / "notebooks" / "flight_delay"
+        out = project / f"{engine}-{step}.ipynb"
+        papermill.execute_notebook(
+            folder / f"{step}.ipynb",
+            out,
+            parameters,
+            engine_name=engine,
+            progress_bar=False,
+            cwd=folder,
+        )
+        return {item.name: item.value for item in mlops.inspect_notebook(out).outputs}
+
+    outputs = {item["step"]: item["outputs"] for item in record["steps"]}
+    assert run("ingest", rows=2000) == outputs["ingest"]
+    trained = run("train", data=outputs["ingest"]["train"])
+    assert trained.keys() == outputs["train"].keys()
+    assert run("test", run=trained["run"], min_roc_auc=0.55) == outputs["test"]
+    with pytest.raises(papermill.PapermillExecutionError) as raised:
+        run("test", run=trained["run"], min_roc_auc=0.999)
+    assert raised.value.ename == "GateFailed"
+    assert "roc_auc" in raised.value.evalue
+    assert "0.999" in raised.value.evalue
+
+
+def test_all_of_them_pass_nbval_in_their_order_with_the_same_result(record, project, workspace):
     folder = project / "notebooks" / "flight_delay"
     small = {"ingest": {"rows": 2000}, "test": {"min_roc_auc": 0.55}}
     for name, parameters in small.items():
@@ -166,3 +197,9 @@ def test_all_of_them_pass_nbval_in_their_order(project):
         folder="notebooks/flight_delay",
     )
     assert done.returncode == 0, done.stdout[-5000:]
+    (newest,) = workspace.tracking.client.search_runs(
+        [workspace.tracking.experiment_id], "attributes.run_name = 'boosting'", max_results=1
+    )
+    outputs = {item["step"]: item["outputs"] for item in record["steps"]}
+    assert newest.data.tags.get("mlflow.parentRunId") is None
+    assert newest.data.metrics["test.roc_auc"] == outputs["test"]["roc_auc"]
