@@ -56,7 +56,8 @@ def main() -> int:
         except Exception:
             traceback.print_exc()  # here, not when Python ends: it may hold a secret
             return 1
-    emit({"event": "end", **ended})
+    # once more: an error of ours may quote what it was given
+    emit({"event": "end", **redactor.value(ended)})
     return 0
 
 
