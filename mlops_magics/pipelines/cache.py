@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from mlops_magics.pipelines import environments
 from mlops_magics.pipelines.dependencies import Notebook, modules, read_notebook
 from mlops_magics.pipelines.inputs import Inputs
+from mlops_magics.pipelines.nursery import preloadable
 from mlops_magics.pipelines.references import references
 from mlops_magics.pipelines.specification import Pipeline, Step
 from mlops_magics.store.tables import pipeline_runs, pipeline_steps
@@ -171,12 +172,11 @@ class Cache:
         former = dependencies.get("parameters", parameters)
         return _changed_values(former, parameters) if former != parameters else None
 
-    def imports(self) -> list[set[str]]:
-        """Return the top-level modules that each step's notebook imports."""
-        return [
-            {name.partition(".")[0] for name in self._notebook(step).code.imports}
-            for step in self.pipeline.steps.values()
-        ]
+    def loads(self, step: Step) -> tuple[list[str], bool]:
+        """Return what a step's kernel can have loaded ahead, and whether it must have nothing."""
+        code = self._notebook(step).code
+        _, inner = modules(code, step.notebook.parent)
+        return preloadable(code.imports | inner.imports), code.fresh or inner.fresh
 
     def _notebook(self, step: Step) -> Notebook:
         if step.notebook not in self._notebooks:

@@ -29,6 +29,8 @@ _WRITES = re.compile(
     r"(?i)^_?((to_|save|write|dump|export|mkdir|makedirs|unlink|remove|rmtree|touch|rename|replace"
     r"|output|ingest|register|log|print|display)|(Path|PurePath|getenv|get|pop|join|split|strip)$)"
 )
+_INSTALLS = {"pip", "conda", "mamba", "uv", "env", "set_env", "load_dotenv"}
+_CHANGES = {"update", "setdefault", "pop", "clear", "popitem"}
 _READS_FOLDER = re.compile(r"(?i)^_?(read|load|scan|glob|iglob|rglob|list|iterdir|walk|open)")
 _LONGEST = 1000  # characters of a text that may name something
 
@@ -51,6 +53,8 @@ class Code:
         Folders that it adds to ``sys.path``.
     hidden : bool
         It imports what only a run can tell.
+    fresh : bool
+        It may change what an import gives: the environment, or what is installed.
     """
 
     imports: set[str] = field(default_factory=set)
@@ -59,6 +63,7 @@ class Code:
     folders: set[str] = field(default_factory=set)
     places: set[str] = field(default_factory=set)
     hidden: bool = False
+    fresh: bool = False
 
     def add(self, other: Code) -> None:
         """Take in what other code names, but its imports, which are relative to its own place."""
@@ -66,6 +71,7 @@ class Code:
         self.files |= other.files
         self.folders |= other.folders
         self.hidden |= other.hidden
+        self.fresh |= other.fresh
 
 
 @dataclass(frozen=True)
@@ -232,6 +238,7 @@ def places() -> tuple[Path, ...]:
 
 def _add_cell(code: Code, source: str) -> None:
     text, words = _plain(source)
+    code.fresh |= not _INSTALLS.isdisjoint(words)
     for word in words:
         code.texts.add(word)
         code.files.add(word)
@@ -300,6 +307,9 @@ def _visit(code: Code, tree: ast.AST) -> None:
             joint = "" if base.endswith(".") or not base else "."
             code.imports.add(base)
             code.imports |= {f"{base}{joint}{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Subscript):
+            changes = not isinstance(node.ctx, ast.Load)
+            code.fresh |= changes and _name(node.value) == "environ"
         elif isinstance(node, ast.Constant):
             value = node.value
             if isinstance(value, str) and 0 < len(value) <= _LONGEST and id(node) not in made:
@@ -314,12 +324,17 @@ def _visit_call(code: Code, call: ast.Call, constants: Mapping[str, str]) -> Non
     name = _name(call.func)
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
     texts = [text for value in given if (text := _text(value, constants))]
+    if name in {"putenv", "unsetenv", "load_dotenv"} or (
+        name in _CHANGES and _name(getattr(call.func, "value", call)) == "environ"
+    ):
+        code.fresh = True
     if name in {"import_module", "__import__"}:
         code.imports |= set(texts[:1])
         code.hidden |= not texts
         return
     if name in {"append", "insert"} and _name(getattr(call.func, "value", call)) == "path":
         code.places |= set(texts)
+        code.fresh = True
         return
     if name == "open" and any(set(text) <= set("wax+bt") and text for text in texts[1:2]):
         return

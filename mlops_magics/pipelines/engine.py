@@ -38,6 +38,8 @@ class Engine:
     ----------
     emit : callable, optional
         Is told of each cell that begins or ends, and of what it prints.
+    adopt : callable, optional
+        Takes a kernel's manager before it starts the kernel.
 
     Attributes
     ----------
@@ -47,8 +49,11 @@ class Engine:
         Managers of the kernels that were started.
     """
 
-    def __init__(self, emit: Emit | None = None) -> None:
+    def __init__(
+        self, emit: Emit | None = None, adopt: Callable[[Any], None] | None = None
+    ) -> None:
         self.emit = emit or (lambda _: None)
+        self.adopt = adopt or (lambda _: None)
         self.cell: int | None = None
         self.kernels: list[Any] = []
 
@@ -131,11 +136,12 @@ class Engine:
         from papermill.clientwrap import PapermillNotebookClient
         from papermill.log import logger
 
-        emit, kernels, screen = self.emit, self.kernels, Screen(redactor)
+        emit, kernels, screen, adopt = self.emit, self.kernels, Screen(redactor), self.adopt
 
         class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill is untyped
             def create_kernel_manager(self) -> Any:
                 found = super().create_kernel_manager()
+                adopt(found)
                 kernels.append(found)
                 return found
 

@@ -202,7 +202,8 @@ class Execution:
         environment = {**tracked.environment(space), "MLOPS_PIPELINE_RUN": self.id}
         environment |= self.frozen.environment if self.frozen else {}
         with ended_in_order(), Executor(environment) as executor:
-            executor.prepare()  # its first process starts while MLflow loads
+            # its first process starts while MLflow loads
+            executor.prepare(self._coming())
             if self.resumed is None:
                 self._record(taken)
             status, reason = "CRASHED", "the runner met an error of its own"
@@ -317,8 +318,15 @@ class Execution:
                 "PAPERMILL_OUTPUT_PATH": str(self.notebooks[step.name]),
             },
             cell_timeout=step.cell_timeout,
+            loads=self.cache.loads(step),
             spare=len(self.begun) < len(self.pipeline.steps),
         )
+
+    def _coming(self) -> list[str]:
+        """Return what the notebooks that are to come import, in their order."""
+        steps = [step for name, step in self.pipeline.steps.items() if name not in self.begun]
+        loads = [self.cache.loads(step) for step in steps]
+        return list(dict.fromkeys(name for names, fresh in loads if not fresh for name in names))
 
     def _parameters(self, step: Step) -> dict[str, Any]:
         alone = self.pipeline.path.suffix == ".ipynb"

@@ -10,10 +10,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from mlops_magics.pipelines.nursery import Child, Nursery, can_fork
+
+if TYPE_CHECKING:
+    _Process = subprocess.Popen[str] | Child
 
 __all__ = ["Event", "Executor"]
 
@@ -45,8 +50,9 @@ class Event:
 class Executor:
     """Starts steps in processes of their own and gathers what they tell.
 
-    A process needs a second to load papermill, so one that has no job yet is always ready. Ends
-    with all its processes when the ``with`` block is left.
+    Where processes can be forked they come from a `Nursery`; elsewhere one that has no job yet is
+    always ready, because it needs a second to load papermill. Ends with all its processes when the
+    ``with`` block is left.
 
     Parameters
     ----------
@@ -59,15 +65,19 @@ class Executor:
         # a notebook's plain `mlflow.start_run()` would go on with the caller's run
         self._environment.pop("MLFLOW_RUN_ID", None)
         self._events: queue.Queue[Event] = queue.Queue()
-        self._spare: subprocess.Popen[str] | None = None
-        self._running: dict[str, subprocess.Popen[str]] = {}
+        self._nursery: Nursery | None = None
+        self._spare: _Process | None = None
+        self._running: dict[str, _Process] = {}
 
     def __enter__(self) -> Executor:
         return self
 
-    def prepare(self) -> None:
-        """Get a process ready."""
-        if self._spare is None:
+    def prepare(self, modules: Iterable[str]) -> None:
+        """Get ready for steps whose notebooks import these modules."""
+        if can_fork():
+            self._nursery = Nursery(self._environment)
+            self._nursery.preload(modules)
+        else:
             self._spare = self._process()
 
     def __exit__(self, *_: object) -> None:
@@ -76,6 +86,8 @@ class Executor:
             _close(process)
         for process in processes:
             _end(process)
+        if self._nursery is not None:
+            self._nursery.close()
 
     def start(
         self,
@@ -87,6 +99,7 @@ class Executor:
         environment: Mapping[str, str],
         spare: bool,
         cell_timeout: float | None = None,
+        loads: tuple[Iterable[str], bool] = ((), False),
     ) -> None:
         """Start a step.
 
@@ -101,14 +114,13 @@ class Executor:
             JSON values.
         environment : mapping
             Of this step.
-        cell_timeout : float, optional
-            Seconds that one cell may take.
         spare : bool
             Get another process ready, because more steps will come.
+        cell_timeout : float, optional
+            Seconds that one cell may take.
+        loads : tuple of iterable of str and bool
+            Modules that its kernel may have loaded when it starts, and whether it must have none.
         """
-        process = self._spare or self._process()
-        self._spare = None
-        self._running[step] = process
         job = {
             "notebook": str(notebook),
             "output": str(output),
@@ -117,15 +129,15 @@ class Executor:
             "environment": dict(environment),
             "cell_timeout": cell_timeout,
         }
+        text = json.dumps(job) + "\n"
         log = output.with_suffix(".log")
-        threading.Thread(target=self._listen, args=(step, process), daemon=True).start()
-        threading.Thread(target=_copy, args=(process.stderr, log), daemon=True).start()
-        assert process.stdin is not None
-        # a process that died at its start is told of by its listener
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-        if spare:
+        born = self._nursery.fork(notebook.parent, *loads) if self._nursery else None
+        if born is not None:
+            self._employ(step, born, text, log)
+            return
+        process, self._spare = self._spare or self._process(), None
+        self._employ(step, process, text, log)
+        if spare and not can_fork():
             self._spare = self._process()
 
     def next(self, timeout: float) -> Event | None:
@@ -148,7 +160,7 @@ class Executor:
             _close(process)
             _end(process)
 
-    def _process(self) -> subprocess.Popen[str]:
+    def _process(self) -> _Process:
         return subprocess.Popen(
             [sys.executable, "-m", "mlops_magics.pipelines.step"],
             stdin=subprocess.PIPE,
@@ -161,7 +173,19 @@ class Executor:
             start_new_session=True,  # Ctrl-C is for the runner, which then ends its steps in order
         )
 
-    def _listen(self, step: str, process: subprocess.Popen[str]) -> None:
+    def _employ(self, step: str, process: _Process, job: str, log: Path) -> None:
+        """Give a process its job, and listen to it."""
+        self._running[step] = process
+        listen = threading.Thread(target=self._listen, args=(step, process, job, log), daemon=True)
+        listen.start()
+        threading.Thread(target=_copy, args=(process.stderr, log), daemon=True).start()
+        assert process.stdin is not None
+        # a process that died at its start is told of by its listener
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(job)
+            process.stdin.flush()
+
+    def _listen(self, step: str, process: _Process, job: str, log: Path) -> None:
         assert process.stdout is not None
         ended = False
         for line in process.stdout:
@@ -173,8 +197,12 @@ class Executor:
             if kind != "ready":
                 self._events.put(Event(step, kind, details))
             ended = ended or kind == "end"
-        if not ended:
-            self._events.put(Event(step, "died", {"status": process.wait()}))
+        if ended:
+            return
+        if process.pid is None:  # the nursery was ended before it could fork it
+            self._employ(step, self._process(), job, log)
+            return
+        self._events.put(Event(step, "died", {"status": process.wait()}))
 
 
 def _copy(stream: IO[str] | None, path: Path) -> None:
@@ -197,15 +225,17 @@ def _copy(stream: IO[str] | None, path: Path) -> None:
             file.close()
 
 
-def _close(process: subprocess.Popen[str]) -> None:
+def _close(process: _Process) -> None:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
 
 
-def _end(process: subprocess.Popen[str], patience: float = 5.0) -> None:
+def _end(process: _Process, patience: float = 5.0) -> None:
     try:
         process.wait(patience)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        if process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -14,6 +14,7 @@ from mlops_magics.errors import InvalidArgument, RunNotFound
 from mlops_magics.pipelines import history
 from mlops_magics.pipelines.executor import Event
 from mlops_magics.pipelines.result import PipelineRun, PipelineStep
+from mlops_magics.pipelines.validating import jsonschema
 from mlops_magics.store.tables import pipeline_runs
 from mlops_magics.store.workspace import Workspace, resolve
 
@@ -144,6 +145,7 @@ def _id(workspace: Workspace, run: str | None) -> str:
 
 def executed(path: str) -> Mapping[str, Any]:
     """Return an executed notebook as far as it got; it is replaced as a whole, never half."""
+    jsonschema()
     import nbformat
 
     try:

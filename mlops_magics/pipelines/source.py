@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mlops_magics.errors import SpecInvalid, UnknownName
+from mlops_magics.pipelines.validating import jsonschema
 
 __all__ = ["Place", "Source"]
 
@@ -80,9 +81,7 @@ class Source:
         SpecInvalid
             With file, line and the nearest name.
         """
-        from jsonschema import Draft202012Validator
-
-        errors = list(Draft202012Validator(schema).iter_errors(self.content))
+        errors = list(jsonschema().Draft202012Validator(schema).iter_errors(self.content))
         if not errors:
             return dict(self.content)
         first = min(errors, key=lambda error: len(error.absolute_path))

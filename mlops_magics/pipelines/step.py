@@ -15,8 +15,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_magics.errors import MlopsError
 from mlops_magics.pipelines import circumstances, failures
@@ -24,15 +25,25 @@ from mlops_magics.pipelines.engine import Emit, Engine
 from mlops_magics.pipelines.outputs import collect
 from mlops_magics.pipelines.screen import screened
 from mlops_magics.pipelines.skipping import reason_in
+from mlops_magics.pipelines.validating import jsonschema
 from mlops_magics.store.secrets import redactor
+
+if TYPE_CHECKING:
+    from mlops_magics.pipelines.kernels import Prepared
 
 __all__ = ["execute", "main"]
 
 _SOURCE_LIMIT = 2000  # characters of a failed cell that are kept with the error
 
 
-def main() -> int:
-    """Serve one job, then end."""
+def main(prepared: Prepared | None = None) -> int:
+    """Serve one job, then end.
+
+    Parameters
+    ----------
+    prepared : Prepared, optional
+        A kernel that waits to become the notebook's.
+    """
     # whatever else writes to standard output must not mix with the events
     channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
@@ -40,6 +51,7 @@ def main() -> int:
     def emit(event: dict[str, Any]) -> None:
         channel.write(json.dumps(event) + "\n")
 
+    jsonschema()
     import papermill  # noqa: F401  (loaded while the job is not there yet)
 
     emit({"event": "ready"})
@@ -52,7 +64,7 @@ def main() -> int:
     threading.Thread(target=_watch, args=(kernels,), daemon=True).start()
     with screened(redactor):
         try:
-            ended = execute(job, emit, kernels)
+            ended = execute(job, emit, kernels, prepared)
         except Exception:
             traceback.print_exc()  # here, not when Python ends: it may hold a secret
             return 1
@@ -61,7 +73,9 @@ def main() -> int:
     return 0
 
 
-def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str, Any]:
+def execute(
+    job: Mapping[str, Any], emit: Emit, kernels: list[Any], prepared: Prepared | None = None
+) -> dict[str, Any]:
     """Execute a notebook; tell how it ended.
 
     Parameters
@@ -72,6 +86,8 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
         Takes the events.
     kernels : list
         The kernel's manager is put here once it exists.
+    prepared : Prepared, optional
+        A kernel that waits to become the notebook's.
 
     Returns
     -------
@@ -85,8 +101,10 @@ def execute(job: Mapping[str, Any], emit: Emit, kernels: list[Any]) -> dict[str,
     from papermill.engines import papermill_engines
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
+    from mlops_magics.pipelines.kernels import adopt
+
     output = Path(job["output"])
-    engine = Engine(emit)
+    engine = Engine(emit, partial(adopt, prepared=prepared))
     engine.kernels = kernels
     papermill_engines.register("mlops", engine)
     error: dict[str, Any] | None = None
@@ -147,8 +165,8 @@ def _exit_in(cells: list[Any]) -> dict[str, Any] | None:
 
 def _status_of(kernels: list[Any]) -> int | None:
     """Return the status with which a kernel's process has ended, if it is known."""
-    process = getattr(getattr(kernels[-1], "provisioner", None), "process", None)
-    return None if process is None else process.poll()
+    status: int | None = getattr(kernels[-1].provisioner, "status", None)
+    return status
 
 
 def _placed(error: dict[str, Any], cells: list[Any]) -> dict[str, Any]:
