@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from mlops_magics.cards import Card, Code, Grid
+from mlops_magics.cards import Block, Card, Code
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.pipelines import specification
 from mlops_magics.pipelines.requirements import installation
@@ -55,8 +55,10 @@ class Workflow(Record):
         return Card(
             self.pipeline,
             subtitle=f"workflow for {self.host}",
-            facts=[("file", Code(self.path) if self.path else "not written")],
-            grids=[Grid(["runs"], [[Code(line)] for line in self.commands])],
+            facts=[
+                ("file", Code(self.path) if self.path else "not written"),
+                ("runs", Block("\n".join(self.commands))),
+            ],
             notes=self.notes,
         )
 

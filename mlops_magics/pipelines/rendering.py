@@ -28,6 +28,7 @@ __all__ = ["Cell", "cells", "sanitized"]
 
 _TEXT_LIMIT = 20_000  # characters of one output
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LIVELY = re.compile(r"<(script|input|button|canvas|iframe)\b", re.I)
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _ADDED = {"papermill-error-cell-tag"}
 _TAGS = (nh3.ALLOWED_TAGS | {"svg", "rect", "progress"}) - {"map", "area"}
@@ -181,8 +182,10 @@ def _shown(data: Mapping[str, Any]) -> str:
             return _picture(kind, _text(data[kind]))
     if "image/svg+xml" in data:
         return image(_text(data["image/svg+xml"]), "a drawing")
-    if "text/html" in data:
-        return f'<div class="rich">{sanitized(_text(data["text/html"]))}</div>'
+    markup = _text(data.get("text/html", ""))
+    # what lives by its script or its controls says nothing without them; its text does
+    if markup and not ("text/plain" in data and _LIVELY.search(markup)):
+        return f'<div class="rich">{sanitized(markup)}</div>'
     if "text/markdown" in data:
         markup = _markdown().render(_text(data["text/markdown"]))
         return f'<div class="rich">{sanitized(markup)}</div>'

@@ -50,7 +50,8 @@ def pipeline(tmp_path):
     return write
 
 
-HOSTILE = "<script>alert('ran')</script><img src=x onerror=alert(1)>"
+IMAGE = "<img src=x onerror=alert(1)>"
+HOSTILE = f"<script>alert('ran')</script>{IMAGE}"
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +73,8 @@ def failed(tmp_path_factory, workspace_template):
         new_code_cell(f"print({HOSTILE!r})\nprint(rows, 'rows')"),
         new_code_cell(
             "from IPython.display import HTML, display\n"
-            f"display(HTML('<table><tr><td>a number</td></tr></table>' + {HOSTILE!r}))\n"
+            f"display(HTML('<table><tr><td>a number</td></tr></table>' + {IMAGE!r}))\n"
+            f"display(HTML({HOSTILE!r}))\n"
             f"display({{'image/svg+xml': {svg!r}}}, raw=True)\n"
             "from mlops_magics.pipelines.outputs import output\noutput('rows', rows)"
         ),

@@ -73,6 +73,8 @@ def test_nothing_in_it_runs_or_is_fetched(report):
         assert tag == "a" or not target.startswith("http")
     policy = [attrs["content"] for tag, attrs in page.elements if "http-equiv" in attrs]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+    # what lives by a script is its text instead
+    assert report.count("&lt;IPython.core.display.HTML object&gt;") == 1
     # what was printed is there, as text
     assert "&lt;script&gt;alert(&#x27;ran&#x27;)&lt;/script&gt;" in report
 
