@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlops_magics.errors import ParameterInvalid
 from mlops_magics.pipelines import parameters as declarations
+from mlops_magics.pipelines.kinds import accepts, type_of
 from mlops_magics.pipelines.screen import Screen, screen_pipe
 from mlops_magics.store.secrets import ENGINE, look_up, named, redactor, references
 from mlops_magics.store.workspace import write_atomic
@@ -170,13 +172,23 @@ class Engine:
 
 def _check_parameters(nb: Any) -> None:
     """Check what papermill has put into a notebook; let the kernel look up the secrets."""
-    given = {
-        name: value
-        for name, value in nb.metadata.papermill.get("parameters", {}).items()
-        if name not in _PATHS
-    }
-    name = Path(str(nb.metadata.papermill.get("input_path") or "the notebook")).name
+    path = nb.metadata.papermill.get("input_path")
+    name = Path(path).name if isinstance(path, str) else "given"  # not read from a file
     known = declarations.declared_in(nb, name)
+    given = {
+        key: value
+        for key, value in nb.metadata.papermill.get("parameters", {}).items()
+        if key in known or key not in _PATHS
+    }
+    for key, value in given.items():
+        kind = known[key].type if key in known else "Any"
+        number = isinstance(value, (bool, int, float))
+        if number and accepts(kind, str(value)) and not accepts(kind, value):
+            raise ParameterInvalid(
+                f"parameter {key!r} of notebook {name!r} is {kind}, "
+                f"but papermill's -p reads {value} as {type_of(value)}",
+                hint=f"text stays text with -r {key}",
+            )
     declarations.check(known, given, f"notebook {name!r}")
     names = set(references(given))
     for secret in names:

@@ -9,6 +9,7 @@ end: the kernel is killed.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -53,6 +54,9 @@ def main(prepared: Prepared | None = None) -> int:
 
     jsonschema()
     import papermill  # noqa: F401  (loaded while the job is not there yet)
+
+    # parameters were checked; papermill itself knows no `int | None` and none without a default
+    logging.getLogger("papermill").addFilter(lambda told: "unknown parameter" not in told.msg)
 
     emit({"event": "ready"})
     line = sys.stdin.readline()

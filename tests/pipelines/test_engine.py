@@ -62,7 +62,9 @@ def test_papermill_finds_the_engine_by_its_entry_point():
         ({"month": "three"}, "'month' of notebook 'a.ipynb' is int"),
         ({}, "needs a value for 'data'"),
         ({"x=1; import os": 1}, "is not an identifier"),
-        ({"data": float("nan")}, "is no JSON value"),
+        ({"data": 7}, r"'data' of notebook 'a.ipynb' is str, but .* reads 7 as int\s+→ .* -r data"),
+        ({"data": float("nan")}, "reads nan as float"),
+        ({"data": "d", "month": float("inf")}, "is no JSON value"),
         ({"data": {1, 2}}, "of type set is no JSON value"),
         ({"data": "secret:"}, "no reference to a secret"),
     ],
@@ -83,6 +85,7 @@ def test_a_missing_secret_is_named_before_a_kernel(written, tmp_path):
 def test_the_injected_cell_has_the_reference_and_runs_by_hand(written, monkeypatch):
     monkeypatch.setenv("HABIT_PASSWORD", "correct horse")
     parameters = {"login": {"ann": ["secret:HABIT_PASSWORD", 'a"b']}, "month": 3}
+    parameters["PAPERMILL_INPUT_PATH"] = "a.ipynb"  # papermill --inject-paths; not declared
     executed = written("login: dict\nmonth: int = 1", parameters)
     (cell,) = [c for c in executed.cells if "injected-parameters" in c.metadata.tags]
     assert "correct horse" not in str(executed)
