@@ -81,7 +81,10 @@ def failed(tmp_path_factory, workspace_template):
         parameters="rows: int = 2",
     )
     write(
-        "gate", new_code_cell("import json\nauc = 0.61"), new_code_cell(GATE), parameters="n: int"
+        "gate",
+        new_code_cell("import json\nauc, much = 0.61, b'x' * 300_000_000"),
+        new_code_cell(GATE),
+        parameters="n: int",
     )
     (root / "pipeline.yaml").write_text(
         "name: flights\nsteps:\n"
