@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_magics.cards import Badge, Card, Code, Grid, Interval, Spark, Time, image
+from mlops_magics.cards import Badge, Block, Card, Code, Grid, Interval, Meter, Spark, Time, image
 from mlops_magics.errors import MlopsError
 from mlops_magics.records import Record, Table, plain
 
@@ -45,7 +45,7 @@ def _parse(html):
     return parser
 
 
-@pytest.mark.parametrize("inside", [str, Code, Badge])
+@pytest.mark.parametrize("inside", [str, Code, Badge, Block])
 def test_text_from_data_never_becomes_html(inside):
     card = Card(
         title=HOSTILE,
@@ -53,19 +53,39 @@ def test_text_from_data_never_becomes_html(inside):
         badge=Badge(HOSTILE, "bad"),
         facts=[(HOSTILE, inside(HOSTILE))],
         grids=[Grid([HOSTILE], [[inside(HOSTILE)], [[HOSTILE]]], title=HOSTILE)],
+        parts=[Card(HOSTILE, facts=[(HOSTILE, inside(HOSTILE))], notes=[HOSTILE])],
         notes=[HOSTILE],
         next=[HOSTILE],
     )
     parsed = _parse(card.html())
     assert not {"img", "script"} & {tag for tag, _ in parsed.tags}
     assert not any(name.startswith("on") for _, attrs in parsed.tags for name in attrs)
-    assert "".join(parsed.text).count("onerror=alert(1)") >= 8
+    assert "".join(parsed.text).count("onerror=alert(1)") >= 12
 
 
 def test_an_unknown_value_is_a_dash_and_not_a_zero():
     grid = Grid(["a", "b"], [[None, float("nan")], [1, 0.0]])
     assert Card("x", grids=[grid]).text().splitlines()[-2].split() == ["–", "–"]
     assert Card("x", facts=[("when", Time(None))]).text().endswith("–")
+
+
+def test_a_block_keeps_its_lines_and_a_part_stands_inside_its_card():
+    part = Card("gate", badge=Badge("FAILED", "bad"), facts=[("source", Block("if x:\n\n    y"))])
+    card = Card("flights", facts=[("cells", Meter(3, 8))], parts=[part], next=["mlops runs"])
+    assert card.text().splitlines() == [
+        "flights",
+        "  cells  3 of 8",
+        "",
+        "  gate  ✗ FAILED",
+        "    source  if x:",
+        "",
+        "                y",
+        "  → mlops runs",
+    ]
+    markup = card.html()
+    assert markup.count("<style>") == 1
+    assert "if x:\n\n    y</pre>" in markup
+    assert 'style="width:38%"' in markup
 
 
 def test_text_columns_line_up_and_numbers_are_right_aligned():
