@@ -336,11 +336,14 @@ def _visit_call(code: Code, call: ast.Call, constants: Mapping[str, str]) -> Non
         code.places |= set(texts)
         code.fresh = True
         return
-    if name == "open" and any(set(text) <= set("wax+bt") and text for text in texts[1:2]):
-        return
-    if isinstance(call.func, ast.Attribute) and not _WRITES.match(name):
-        # Path("data.csv").read_text()
-        texts += [text for text in [_text(call.func.value, constants)] if text]
+    # Path("data.csv").read_text()
+    owner = _text(call.func.value, constants) if isinstance(call.func, ast.Attribute) else ""
+    if name == "open":
+        modes = texts[:1] if owner else texts[1:2]
+        if any(set(mode) <= set("rwax+bt") and set(mode) & set("wax+") for mode in modes):
+            return
+    if owner:
+        texts.append(owner)
     if not _WRITES.match(name):
         code.files |= set(texts)
     if _READS_FOLDER.match(name):

@@ -91,6 +91,8 @@ def test_what_cannot_be_told_may_be_any_module(folder, cell):
         "%run data.csv",
         "%%mlops_run fit\nmodel = fit(pd.read_csv('data.csv'))",
         "get_rows('data.csv')",
+        "pathlib.Path('data.csv').open().read()",
+        "open('data.csv', 'rb')",
     ],
 )
 def test_a_file_that_is_read_is_seen(tmp_path, cell):
@@ -104,6 +106,8 @@ def test_a_file_that_is_read_is_seen(tmp_path, cell):
         "df.to_csv('data.csv')",
         "open('data.csv', 'w').write('x')",
         "Path('data.csv').write_text('x')",
+        "with pathlib.Path('data.csv').open('a') as file:\n    file.write('x')",
+        "gzip.open('data.csv', 'wb')",
         "fig.savefig('data.csv')",
         "mlops.output('path', 'data.csv')",
         "# pd.read_csv('data.csv')",
