@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 BEAT = 2.0  # seconds between heartbeats
-CRASHED_AFTER = 7.0  # seconds without one; who looks every two seconds marks within ten
+CRASHED_AFTER = 6.0  # seconds without one; who looks every two seconds marks within ten
 
 
 def new_id() -> str:
