@@ -110,18 +110,26 @@ class Engine:
         return manager.nb
 
     def _announce(self, manager: Any) -> None:
-        """Tell of each cell."""
-        total = len(manager.nb.cells)
+        """Tell of each cell, numbered as the input notebook does: papermill adds one."""
+        added = [
+            "injected-parameters" in cell.metadata.get("tags", ()) for cell in manager.nb.cells
+        ]
+        total = added.count(False)
         begin, complete = manager.cell_start, manager.cell_complete
+
+        def tell(state: str, index: int) -> None:
+            if not added[index]:
+                number = index - sum(added[:index])
+                self.emit({"event": "cell", "state": state, "index": number, "total": total})
 
         def start(cell: Any, cell_index: int, **rest: Any) -> None:
             self.cell = cell_index
-            self.emit({"event": "cell", "state": "start", "index": cell_index, "total": total})
+            tell("start", cell_index)
             begin(cell, cell_index, **rest)
 
         def end(cell: Any, cell_index: int, **rest: Any) -> None:
             complete(cell, cell_index, **rest)
-            self.emit({"event": "cell", "state": "end", "index": cell_index, "total": total})
+            tell("end", cell_index)
 
         manager.cell_start, manager.cell_complete = start, end
 

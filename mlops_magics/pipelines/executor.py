@@ -36,7 +36,8 @@ class Event:
         without a word. The runner tells ``run``, and of each step ``begin``, ``retry`` and
         ``status``.
     details : mapping
-        ``cell``: state (``start``, ``end``), index from 0, total. ``output``: text, name
+        ``cell``: state (``start``, ``end``), index from 0 as the input
+        notebook counts, total. ``output``: text, name
         (``stdout``, ``stderr``, ``result``). ``end``: outputs, error. ``died``: status.
         ``run``: run, pipeline, steps (names in order). ``begin``: reason, if it is known.
         ``retry``: number, error. ``status``: status, error; the step is recorded by then.

@@ -156,7 +156,12 @@ def executed(path: str) -> Mapping[str, Any]:
 
 
 def _cells(notebook: Mapping[str, Any]) -> tuple[int, int] | None:
-    cells = notebook["cells"]
+    # as the input notebook counts: without the cell that papermill adds
+    cells = [
+        cell
+        for cell in notebook["cells"]
+        if "injected-parameters" not in cell["metadata"].get("tags", ())
+    ]
     if not cells:
         return None
     states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]

@@ -83,7 +83,9 @@ class View:
         elif event.kind == "status":
             step.status = told["status"]
             step.ended = told.get("ended") or self._clock()
-            step.note = _message(told["error"]) if told.get("error") else told.get("reason") or ""
+            # why a step ran was told when it began
+            reason = "" if step.status == "FINISHED" else told.get("reason") or ""
+            step.note = _message(told["error"]) if told.get("error") else reason
 
     @property
     def width(self) -> int:

@@ -27,7 +27,7 @@ def test_who_follows_a_run_hears_what_its_own_process_tells(failed):
     printed = "".join(e.details["text"] for e in events if (e.step, e.kind) == ("ingest", "output"))
     assert "2 rows\n" in printed
     assert "output rows = 2" in printed
-    assert any(event.kind == "cell" and event.details["total"] == 4 for event in events)
+    assert any(event.kind == "cell" and event.details["total"] == 3 for event in events)
     view = View()
     for event in events:
         view(event)

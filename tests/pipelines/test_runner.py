@@ -108,7 +108,7 @@ def test_steps_run_in_order_and_hand_on_typed_outputs(workspace, chain):
     ]
     cells = [item.details for item in told if (item.step, item.kind) == ("double", "cell")]
     assert [(cell["state"], cell["index"], cell["total"]) for cell in cells] == [
-        (state, index, 3) for index in range(3) for state in ("start", "end")
+        (state, index, 2) for index in range(2) for state in ("start", "end")
     ]
     assert "output value = 11\n" in [e.details["text"] for e in told if e.kind == "output"]
 
