@@ -191,7 +191,7 @@ def _middleware(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:
     running = server.find(workspace)
     if running is None:
         idle = [f"{len(endpoints)} endpoints do not answer"] if endpoints else []
-        idle += [f"{triggers} triggers do not fire"] if triggers else []
+        idle += [f"{len(triggers)} triggers do not fire"] if triggers else []
         if idle:
             value = f"stopped; {', '.join(idle)}"
             yield Part("middleware", "server", value, False, "mlops start")
@@ -206,7 +206,12 @@ def _middleware(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:
     for name, model in endpoints.items():
         yield Part("middleware", f"endpoint {name}", model)
     if triggers:
-        yield Part("middleware", "triggers", f"{triggers} are watched for: mlops trigger list")
+        blind = sorted(name for name, problem in triggers.items() if problem)
+        value = f"{len(triggers)} are watched for"
+        if blind:
+            value += f"; {blind[0]} cannot look: {triggers[blind[0]]}"
+        fix = f"mlops trigger show {blind[0]}" if blind else None
+        yield Part("middleware", "triggers", value, not blind, fix)
 
 
 def _log(workspace: Workspace) -> Iterator[Part]:
@@ -283,15 +288,15 @@ def _endpoints(workspace: Workspace) -> dict[str, str]:
     return serving
 
 
-def _triggers(workspace: Workspace) -> int:
-    """Count what the server's agent is to watch for."""
+def _triggers(workspace: Workspace) -> dict[str, str | None]:
+    """Return the triggers that the server's agent is to watch, and why one cannot look."""
     t = tables.triggers.c
-    query = sa.select(sa.func.count()).where(t.workspace == workspace.id, t.enabled == 1)
+    query = sa.select(t.name, t.state).where(t.workspace == workspace.id, t.enabled == 1)
     try:
         with workspace.database.read() as connection:
-            return int(connection.execute(query).scalar_one())
+            return {row.name: row.state.get("problem") for row in connection.execute(query)}
     except MlopsError:
-        return 0  # the database itself is reported as a part of its own
+        return {}  # the database itself is reported as a part of its own
 
 
 def _infrastructure(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:

@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from mlops_magics.errors import ModelError
 
-__all__ = ["distribution_of", "lock", "pinned", "python_environment"]
+__all__ = ["distribution_of", "lock", "pinned", "python_environment", "version_of"]
 
 
 def pinned(distribution: str) -> str:
@@ -95,6 +95,20 @@ def python_environment() -> dict[str, Any]:
         "build_dependencies": builders or ["pip"],
         "dependencies": ["-r requirements.txt"],
     }
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the installed version of a distribution; None if it is not installed.
+
+    Examples
+    --------
+    >>> version_of("no-such-distribution") is None
+    True
+    """
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def distribution_of(module: str) -> str | None:

@@ -129,6 +129,16 @@ class Frozen:
         self._clean()
         self._link()
 
+    def drift(self) -> list[str]:
+        """Return the packages that are installed in another version than it was tested with."""
+        found = []
+        for line in self.manifest["packages"]:
+            name, _, version = line.partition("==")
+            now = environment.version_of(name)
+            if now != version:
+                found.append(f"{name} {version} → {now or 'missing'}")
+        return found
+
     def check(self, digest: str) -> None:
         """Check that the manifest has a digest.
 

@@ -76,7 +76,8 @@ def execute(
         firings.fail(workspace, job, None, outcome, time.time(), crashed=True)
     else:
         _log.info("run %s: %s", done.id, done.status)
-        firings.end(workspace, job, done.id, done.reason)
+        notes = [done.reason, _drift(workspace, done.release)]
+        firings.end(workspace, job, done.id, "; ".join(filter(None, notes)) or None)
 
 
 def _run(workspace: Workspace, job: Job) -> PipelineRun:
@@ -97,6 +98,16 @@ def _run(workspace: Workspace, job: Job) -> PipelineRun:
         why=why(job),
         release=release,
     )
+
+
+def _drift(workspace: Workspace, release: str | None) -> str | None:
+    """Say what is installed otherwise than when the release was tested."""
+    row = next((one for one in shelf.rows(workspace) if one.id == release), None)
+    changed = shelf.frozen_of(workspace, row).drift() if row is not None else []
+    if not changed:
+        return None
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"other packages than in its smoke run: {', '.join(changed[:3])}{more}"
 
 
 def _what(workspace: Workspace, job: Job) -> tuple[Path, str | None]:

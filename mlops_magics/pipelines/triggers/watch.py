@@ -28,6 +28,8 @@ __all__ = ["Launcher", "Watch"]
 
 _log = logging.getLogger(__name__)
 
+_REST = 20.0  # times as long as a look has taken is not looked again
+
 Launcher = Callable[["Workspace", Job, Hold], None]
 """Sees to it that a claimed job is worked on by a process that holds its lock."""
 
@@ -55,7 +57,7 @@ class Watch:
         self._now = now
         self._launch = launch or self._process
         self._conditions = conditions()
-        self._looked: dict[int, float] = {}
+        self._looked: dict[int, tuple[float, float]] = {}  # when, and how long not again
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -80,7 +82,6 @@ class Watch:
             # what has happened meanwhile is seen when the cooldown is over
             if one.kind != "cron" and not one.rests(now) and self._is_due(one, now)
         ]
-        self._looked |= {one.id: now for one in due}
         return self._look_at(due)
 
     def start_due(self) -> int:
@@ -112,12 +113,19 @@ class Watch:
         return [Watched.of(self.workspace, row) for row in rows]
 
     def _is_due(self, trigger: Watched, now: float) -> bool:
-        last = self._looked.get(trigger.id)
+        last, pause = self._looked.get(trigger.id, (now, 0.0))
         # a clock that was put back must not stop the looks
-        return last is None or not 0 <= now - last < self._conditions[trigger.kind].every
+        return not 0 <= now - last < pause
 
     def _look_at(self, watched: list[Watched]) -> list[int]:
-        fired = [self._fired(trigger) for trigger in watched]
+        fired = []
+        for trigger in watched:
+            begun = time.monotonic()
+            fired.append(self._fired(trigger))
+            spent = time.monotonic() - begun
+            # what takes long, such as a folder of a million files, is looked at less often
+            pause = max(self._conditions[trigger.kind].every, spent * _REST)
+            self._looked[trigger.id] = self._now(), pause
         return [firing for firing in fired if firing is not None]
 
     def _fired(self, trigger: Watched) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlops_magics.errors import ReleaseCorrupt
+from mlops_magics.pipelines.releases.freezing import Frozen
 from mlops_magics.training import drivers
 
 
@@ -94,6 +95,16 @@ def test_code_that_was_put_into_the_copy_is_removed_and_data_stay(frozen, made):
     (found.tree / "data").symlink_to("/etc")
     found.prepare()
     assert (found.tree / "data").readlink() == made / "data"
+
+
+def test_packages_that_are_others_now_are_told(frozen):
+    found = frozen()
+    assert found.drift() == []
+    former = [*found.manifest["packages"], "no-such-distribution==1.0"]
+    former[0] = former[0].partition("==")[0] + "==0.0.1"
+    [first, gone] = Frozen(found.folder, {"packages": former}, {}, found.base).drift()
+    assert first.startswith(former[0].replace("==", " ") + " → ")
+    assert gone == "no-such-distribution 1.0 → missing"
 
 
 def test_where_the_code_stood_in_git_is_told_by_the_copy(frozen, made, monkeypatch, git):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlops_magics.pipelines import history, tracked
 from mlops_magics.pipelines.triggers import firings
 
 
@@ -57,14 +58,12 @@ def test_an_alias_fires_when_it_is_moved_forth_and_back(workspace, add, register
 def test_what_the_pipelines_own_run_registers_starts_no_endless_loop(
     workspace, add, register, fires, runs, watch
 ):
-    from mlops_magics.pipelines import tracked
-
     add(registry="flights")
     register()
     assert len(fires()) == 1
     made = runs.jobs[0]
     run = firing_run(workspace, made)
-    parent = tracked.begin(workspace, "retrain", run, made.trigger.path, {})
+    parent = tracked.begin(workspace, history.read(workspace, run))
     child = tracked.begin_step(workspace, parent, "train", run, {})
     client = workspace.tracking.client
     inner = client.create_run(

@@ -224,6 +224,8 @@ def test_what_cannot_look_is_told_and_stops_no_other(workspace, add, watch, cloc
     broken = mlops.triggers("inbox", workspace=workspace)
     assert str(folder) in broken.problem
     assert "cannot look" in str(broken)
+    checks = {check.name: check for check in mlops.doctor(workspace=workspace).checks}
+    assert "2 triggers do not fire" in checks["server"].found
     # once it can look again that is forgotten, and what has come meanwhile counts
     folder.mkdir()
     (folder / "a.csv").write_text("x\n1\n")
