@@ -26,8 +26,8 @@ def notebook(shell, workspace):
     ("text", "expected"),
     [
         ("%mlops reg", {"register", "registry"}),
-        ("%mlops pipeline ", {"run"}),
-        ("%mlops_pipeline r", {"run"}),
+        ("%mlops pipeline ins", {"inspect"}),
+        ("%mlops_pipeline ru", {"run", "runs"}),
         ("%mlops_test fitted --no-w", {"--no-worse-than"}),
         ("%mlops_deploy x --log ", {"durable", "off", "strict"}),
         ("%mlops_deploy x --log d", {"durable"}),
