@@ -77,6 +77,8 @@ class Job:
     firing : int
     trigger : Watched
     reason : str
+    time : float
+        When it fired.
     tries : int
         The how manieth this is, from 1.
     run : str or None
@@ -86,8 +88,20 @@ class Job:
     firing: int
     trigger: Watched
     reason: str
+    time: float
     tries: int
     run: str | None = None
+
+    @property
+    def why(self) -> dict[str, Any]:
+        """What its run keeps of what asked for it."""
+        return {
+            "kind": self.trigger.kind,
+            "reason": self.reason,
+            "trigger": self.trigger.name,
+            "firing": self.firing,
+            "time": self.time,
+        }
 
     @classmethod
     def read(cls, workspace: Workspace, firing: int) -> Job | None:
@@ -260,6 +274,7 @@ def _joined() -> sa.Select[Any]:
     return sa.select(
         firings.c.id.label("firing"),
         firings.c.reason,
+        firings.c.time,
         firings.c.tries,
         firings.c.run,
         firings.c.due,
@@ -272,6 +287,7 @@ def _job(workspace: Workspace, row: Any, tries: int | None = None) -> Job:
         firing=row.firing,
         trigger=Watched.of(workspace, row),
         reason=row.reason,
+        time=row.time,
         tries=row.tries if tries is None else tries,
         run=row.run,
     )
@@ -361,13 +377,14 @@ def _busy(workspace: Workspace, connection: Connection, job: Job) -> bool:
 def _adopt(workspace: Workspace, job: Job, now: float) -> bool:
     t = pipeline_runs.c
     query = (
-        sa.select(t.id, t.status, t.reason)
+        sa.select(t.id, t.status, t.reason, t.why)
         .where(t.pipeline == job.trigger.pipeline, t.why["firing"].as_integer() == job.firing)
         .order_by(t.started.desc())
-        .limit(1)
     )
     with workspace.database.read() as connection:
-        run = connection.execute(query).one_or_none()
+        rows = connection.execute(query).all()
+    # SQLite gives the number of a firing that was removed with its trigger to another one
+    run = next((row for row in rows if row.why.get("time") == job.time), None)
     if run is not None and run.status == "RUNNING":
         return False  # its killed process is noticed within seconds
     if run is not None and run.status in ("FINISHED", "SKIPPED"):

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_magics.errors import (
     MlopsError,
@@ -95,7 +95,7 @@ def _run(workspace: Workspace, job: Job) -> PipelineRun:
         # something has changed, which a notebook's text need not tell
         cache=job.trigger.kind in ("cron", "code"),
         workspace=workspace,
-        why=why(job),
+        why=job.why,
         release=release,
     )
 
@@ -123,16 +123,6 @@ def _what(workspace: Workspace, job: Job) -> tuple[Path, str | None]:
         _log.info("release %s is current", made.id)
         return Path(made.path), made.id
     return shelf.frozen_of(workspace, row).path, row.id
-
-
-def why(job: Job) -> dict[str, Any]:
-    """Return what a firing's run keeps of what asked for it."""
-    return {
-        "kind": job.trigger.kind,
-        "reason": job.reason,
-        "trigger": job.trigger.name,
-        "firing": job.firing,
-    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,7 +10,6 @@ import pytest
 
 from mlops_magics.pipelines import history
 from mlops_magics.pipelines.triggers import catalogue, firings
-from mlops_magics.pipelines.triggers.job import why
 from mlops_magics.pipelines.triggers.watch import Watch
 from mlops_magics.settings import Settings
 from mlops_magics.store import tables
@@ -74,7 +73,7 @@ def begun(workspace, job) -> str:
                 folder=str(workspace.path / "pipelines" / run),
                 started=now,
                 heartbeat=now,
-                why=why(job),
+                why=job.why,
             )
         )
     return run

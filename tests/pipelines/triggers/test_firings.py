@@ -102,6 +102,30 @@ def all_runs(workspace):
         return list(connection.execute(tables.pipeline_runs.select()).scalars())
 
 
+def test_its_run_is_found_on_either_database(place, add, runs, clock):
+    add(space=place, cron="0 0 1 1 *")
+    mlops.fire_trigger("retrain-cron", start=False, workspace=place)
+    runs.outcome = "RUNNING"
+    Watch(place, now=clock, launch=runs).start_due()
+    [run] = all_runs(place)
+    history.change(place, run, status="FINISHED")
+    assert firings.take_over(place, clock()) == []
+    assert (only(place).status, only(place).run) == ("FINISHED", run)
+
+
+def test_a_firing_is_not_taken_for_a_removed_one_of_the_same_number(workspace, add, runs, watch):
+    first = fired(workspace, add)
+    watch.start_due()
+    mlops.remove_trigger("retrain-cron", workspace=workspace)
+    assert fired(workspace, add) == first  # as SQLite counts
+    runs.outcome = "left"
+    watch.start_due()
+    runs.outcome = "FINISHED"
+    watch.start_due()
+    assert [job.tries for job in runs.jobs] == [1, 1, 2]
+    assert (only(workspace).status, len(all_runs(workspace))) == ("FINISHED", 2)
+
+
 def test_a_run_that_is_killed_again_and_again_is_given_up(workspace, add, watch, runs, clock):
     fired(workspace, add)
     runs.outcome = "left"

@@ -58,6 +58,7 @@ def test_a_day_of_downtime_becomes_one_run_that_says_what_was_missed(
         "reason": firing.reason,
         "trigger": "retrain-cron",
         "firing": firing.id,
+        "time": firing.time,
     }
     assert run.parameters == {"rows": 5}
     # the next one comes as ever
