@@ -174,7 +174,7 @@ def test_stop_leaves_no_process_and_the_next_deployment_brings_all_back(workspac
     for pid in pids:
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     assert mlops.endpoints("e", workspace=workspace)[0].state == "down"
-    with pytest.raises(mlops.ServerNotRunning, match="mlops deploy"):
+    with pytest.raises(mlops.ServerNotRunning, match="mlops start"):
         answer(workspace)
     mlops.deploy(packaged("triple"), "f", workspace=workspace)
     assert answer(workspace, "f") == 4.5
