@@ -16,7 +16,6 @@ from mlops_magics.pipelines import history
 from mlops_magics.pipelines.result import PipelineRun
 from mlops_magics.store.tracking import quiet_environment
 from mlops_magics.store.workspace import Workspace
-from mlops_magics.training.facts import process_tag
 
 __all__ = [
     "begin",
@@ -168,6 +167,8 @@ def _create(
     workspace: Workspace, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> str:
     from mlflow.entities import Param
+
+    from mlops_magics.training.facts import process_tag
 
     tracking = workspace.tracking
     with tracking.mapped():

@@ -23,6 +23,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.waiting_since: float | None = self.loop.time()
         self.since = self.waiting_since
         self._head = 0
+        self._tail = b""
         self._in_head = True
         super().connection_made(transport)
 
@@ -30,8 +31,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if self._in_head:
             # counted before the parser keeps it; what follows the head is the app's to limit
-            self._head += len(data)
-            if self._head > _HEADER_BYTES and b"\r\n\r\n" not in data[:_HEADER_BYTES]:
+            part = self._tail + data[: _HEADER_BYTES + 4] if self._tail else data
+            end = part.find(b"\r\n\r\n", 0, _HEADER_BYTES + 4)
+            self._head += len(data) if end < 0 else end - len(self._tail)
+            self._tail = data[-3:]  # the end of a head may come in two parts
+            if self._head > _HEADER_BYTES:
                 self.refuse(431, "the request's head is over 64 KiB")
                 return
         if not self.transport.is_closing():
@@ -52,6 +56,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.waiting_since = None
         self._in_head = True
         self._head = 0
+        self._tail = b""
         super().on_message_complete()
 
     def drain(self) -> None:

@@ -1,6 +1,7 @@
 """Every bad input gets its status, a sentence, a line in the log; the next good one an answer."""
 
 import gzip
+import itertools
 import json
 import socket
 import time
@@ -195,11 +196,12 @@ def test_what_is_not_there_is_404_and_another_method_405(served):
             assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
-def exchange(served, *parts, end=True):
+def exchange(served, *parts, end=True, pause=0.0):
     """Send bytes as they are; return all that comes back until the server closes."""
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         for part in parts:
+            time.sleep(pause)
             try:
                 connection.sendall(part)
             except (BrokenPipeError, ConnectionResetError):
@@ -227,8 +229,19 @@ def status_of(answer):
     return int(top.split()[1])
 
 
-def test_a_head_over_64_kib_is_431(served):
-    assert status_of(exchange(served, head(served, "X-Long: " + "x" * 70_000))) == 431
+@pytest.mark.parametrize("cuts", [(), (60_000,), (65_600,), (-2,)])
+def test_a_head_over_64_kib_is_431_however_it_arrives(served, cuts):
+    whole = head(served, "X-Long: " + "x" * 70_000)
+    edges = [0, *(cut % len(whole) for cut in cuts), len(whole)]
+    parts = [whole[a:b] for a, b in itertools.pairwise(edges)]
+    assert status_of(exchange(served, *parts, pause=0.2)) == 431
+
+
+def test_a_head_whose_end_comes_in_two_parts_may_have_a_large_body(served):
+    body = row() + b" " * 100_000
+    whole = head(served, f"Content-Length: {len(body)}", "Connection: close")
+    answer = exchange(served, whole[:-2], whole[-2:] + body, pause=0.2)
+    assert int(answer.split()[1]) == 200
 
 
 def test_a_chunked_body_is_refused_as_soon_as_it_is_over_the_limit(served):

@@ -128,13 +128,13 @@ def test_a_shadow_is_asked_the_same_and_nobody_gets_its_answer():
 def test_a_shadow_that_cannot_keep_up_is_left_out_and_counted(state):
     _, _, endpoint = ask(sink := Sink(), shadows=[state])
     assert [line["variant"] for line in sink.lines] == ["champion"]
-    assert endpoint.shadows[0].shed == 1
+    assert endpoint.shadows[0].tally.shed == 1
 
 
 def test_a_shadow_that_is_asked_nothing_costs_nothing():
     _, _, endpoint = ask(sink := Sink(), shadows=[{"percent": 0.0}])
     assert len(sink.lines) == 1
-    assert endpoint.shadows[0].shed == 0
+    assert endpoint.shadows[0].tally.shed == 0
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlops_magics.errors import ReleaseCorrupt
-from mlops_magics.packaging import environment
 from mlops_magics.pipelines import dependencies
 from mlops_magics.store.workspace import write_atomic
-from mlops_magics.training import drivers
 
 if TYPE_CHECKING:
     from mlops_magics.pipelines.specification import Pipeline
@@ -131,6 +129,8 @@ class Frozen:
 
     def drift(self) -> list[str]:
         """Return the packages that are installed in another version than it was tested with."""
+        from mlops_magics.packaging import environment
+
         found = []
         for line in self.manifest["packages"]:
             name, _, version = line.partition("==")
@@ -203,6 +203,9 @@ def freeze(workspace: Workspace, pipeline: Pipeline) -> Frozen:
     pipeline : Pipeline
         Its specification, read and checked.
     """
+    from mlops_magics.packaging import environment
+    from mlops_magics.training import drivers
+
     sources, imports = _sources(workspace, pipeline)
     root = workspace.root
     inside = all(path.is_relative_to(root) for path in sources)
