@@ -28,7 +28,7 @@ def main() -> None:
 
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     rounds = int(os.environ.get("MLOPS_BENCH_ROUNDS", "5"))
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         root = Path(place)
         names = write_notebooks(root)
         workspace = mlops.Workspace.create(root)
