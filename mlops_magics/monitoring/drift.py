@@ -14,30 +14,30 @@ checks together corrected after Benjamini and Hochberg, "Controlling the false d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlops_magics.monitoring import statistics
-from mlops_magics.profiles import Categorical, Numeric, Profile
+from mlops_magics.profiles import Calibration, Categorical, Numeric, Profile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CRITERIA", "Drift", "compare"]
+__all__ = ["CRITERIA", "RATE", "Drift", "compare", "persists"]
 
-ALPHA = 0.01
+RATE = 0.01
 LEAST_ROWS = 100
 LEAST_PSI = 0.1
 LEAST_NULLS = 0.02
 LEAST_UNSEEN = 0.01
 
 CRITERIA = (
-    f"drifted: at least {LEAST_ROWS} rows, false discovery rate {ALPHA:g} over all columns "
-    f"(Benjamini-Hochberg), and PSI beyond chance of {LEAST_PSI:g}, {LEAST_NULLS:.0%} more or "
-    f"fewer nulls, or {LEAST_UNSEEN:.0%} unseen categories"
+    f"drifted: at least {LEAST_ROWS} rows, significant over all columns together (of windows like "
+    f"the reference {RATE:.0%} are; Benjamini-Hochberg), and PSI beyond chance of {LEAST_PSI:g}, "
+    f"{LEAST_NULLS:.0%} more or fewer nulls, or {LEAST_UNSEEN:.0%} unseen categories"
 )
 """The rule in a sentence, shown beside every verdict."""
 
@@ -57,8 +57,16 @@ class Drift:
         the whole distribution check.
     q_value : float or None
         The smallest p-value of the column's checks, corrected for all columns and checks.
+    significant : bool or None
+        Whether the q-value is at most the threshold: the column differs by more than chance.
+        Of windows that are like the reference, the asked share has a significant column.
     drifted : bool or None
-        None: not enough rows to say.
+        Significant, and by enough to matter. None: not enough rows to say.
+    threshold : float or None
+        For the q-value, at this number of rows and the asked false-alarm rate.
+    false_alarms : float or None
+        The measured share of windows drawn from the reference that had a drifted column; None
+        where it was not measured.
     reasons : tuple of str
         What made the verdict, in words.
     nulls : mapping
@@ -78,7 +86,10 @@ class Drift:
     statistic: float | None = None
     p_value: float | None = None
     q_value: float | None = None
+    significant: bool | None = None
     drifted: bool | None = None
+    threshold: float | None = None
+    false_alarms: float | None = None
     reasons: tuple[str, ...] = ()
     nulls: Mapping[str, float | None] = field(default_factory=dict)
     unseen: tuple[str, ...] = ()
@@ -96,7 +107,12 @@ class _Check:
 
 
 def compare(
-    reference: Profile, current: Profile, *, alpha: float = ALPHA, least_rows: int = LEAST_ROWS
+    reference: Profile,
+    current: Profile,
+    *,
+    calibration: Calibration | None = None,
+    rate: float = RATE,
+    least_rows: int = LEAST_ROWS,
 ) -> list[Drift]:
     """Compare traffic with its reference, column by column.
 
@@ -106,8 +122,12 @@ def compare(
         Of the training data, or of an earlier window.
     current : Profile
         Made on that reference.
-    alpha : float
-        False discovery rate.
+    calibration : Calibration, optional
+        Of the reference. Without it the threshold is the rate itself, which is right for
+        continuous columns that are independent of each other.
+    rate : float
+        Asked false-alarm rate: the share of windows like the reference that have any significant
+        column.
     least_rows : int
         Rows below which no verdict is given.
 
@@ -141,9 +161,13 @@ def compare(
     corrected = false_discovery_control([check.p_value for check in checks]) if checks else []
     smallest: dict[str, float] = {}
     reasons: dict[str, list[str]] = {}
+    threshold, measured = rate, None
+    if calibration is not None:
+        threshold = calibration.threshold(current.rows, rate)
+        measured = calibration.measured(current.rows, rate)
     for check, value in zip(checks, corrected, strict=True):
         smallest[check.column] = min(smallest.get(check.column, 1.0), float(value))
-        if check.matters and value <= alpha:
+        if check.matters and value <= threshold:
             reasons.setdefault(check.column, []).append(check.reason)
     result = []
     for name, values in found.items():
@@ -156,12 +180,36 @@ def compare(
             Drift(
                 name=name,
                 q_value=smallest.get(name),
+                significant=smallest[name] <= threshold if name in smallest else None,
                 drifted=bool(why) if known else None,
+                threshold=threshold,
+                false_alarms=None if measured is None else measured[1],
                 reasons=tuple(why),
                 **values,
             )
         )
     return result
+
+
+def persists(verdicts: Sequence[bool | None], windows: int) -> bool:
+    """Tell whether a finding has lasted: in the last ``windows`` windows that had a verdict.
+
+    A window without a verdict (too few rows) neither counts nor breaks the series.
+
+    Parameters
+    ----------
+    verdicts : sequence of bool or None
+        Of one column, or of the window as a whole, in order of time.
+    windows : int
+        How many in a row it takes.
+
+    Examples
+    --------
+    >>> persists([False, True, None, True], 2), persists([True, False, True], 2)
+    (True, False)
+    """
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return len(known) >= windows > 0 and all(known[-windows:])
 
 
 def _distances(reference: Numeric | Categorical, current: Numeric | Categorical) -> dict[str, Any]:

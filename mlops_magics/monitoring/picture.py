@@ -335,7 +335,7 @@ def _compared(
     before, after = reference.profile.columns, window.profile.columns
     found = [
         feature(drift, before[drift.name], after[drift.name])
-        for drift in compare(reference.profile, window.profile)
+        for drift in compare(reference.profile, window.profile, calibration=reference.calibration)
     ]
     features = [one for one in found if one["name"] != PREDICTION]
     features.sort(key=lambda one: -math.inf if one["psi"] is None else one["psi"], reverse=True)

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mlops_magics.profiles import Profile
+from mlops_magics.profiles import Calibration, Profile
 from mlops_magics.store import tables
 
 __all__ = ["PREDICTION", "Reference", "References"]
@@ -32,11 +32,14 @@ class Reference:
         ``task``, ``predict_fn``, ``classes``, ``target`` and more.
     report : mapping
         The test report's JSON; empty if the package has none.
+    calibration : Calibration or None
+        Of drift's threshold; None if the package has none.
     """
 
     profile: Profile | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @classmethod
     def load(cls, package: Path) -> Reference:
@@ -48,11 +51,11 @@ class Reference:
         True
         """
         folder = package / "mlops"
-        found = {
-            name: _json(folder / f"{name}.json") for name in ("reference", "manifest", "report")
-        }
+        names = ("reference", "manifest", "report", "calibration")
+        found = {name: _json(folder / f"{name}.json") for name in names}
         profile = Profile.from_dict(found["reference"]) if found["reference"] else None
-        return cls(profile, found["manifest"], found["report"])
+        drawn = Calibration.from_dict(found["calibration"]) if found["calibration"] else None
+        return cls(profile, found["manifest"], found["report"], drawn)
 
     @property
     def task(self) -> str | None:
