@@ -55,6 +55,7 @@ LONGEST_POLL = 1.0
 RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 1024 * 1024  # a transaction must not keep others from the database for long
 LONGEST_WAIT = 5.0
+NICENESS = 10
 WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
@@ -287,6 +288,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signum, stop)
     logger.info("agent %d loads %s", os.getpid(), backlog.folder(agent.workspace))
     attendance.start()
+    # one step back behind the processes that answer requests. Linux counts niceness by thread:
+    # what recurs, and whoever watches this process's parent, keep their pace
+    os.nice(NICENESS)
     agent.run()
     return 0
 
