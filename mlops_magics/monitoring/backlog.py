@@ -15,7 +15,7 @@ from mlops_magics.store import tables
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["folder", "key", "settle", "unloaded"]
+__all__ = ["folder", "key", "mark", "reached", "settle", "unloaded"]
 
 
 def folder(workspace: Workspace) -> Path:
@@ -31,6 +31,22 @@ def key(workspace: Workspace, segment: Path) -> str:
 def unloaded(workspace: Workspace) -> int:
     """Return the bytes of the spool that the agent has still to load."""
     return _missing(workspace, _sizes(workspace))
+
+
+def mark(workspace: Workspace) -> dict[Path, int]:
+    """Return how far the log is written now, for `reached`."""
+    return _sizes(workspace)
+
+
+def reached(workspace: Workspace, mark: Mapping[Path, int]) -> bool:
+    """Tell whether all is loaded that was written when a mark was taken.
+
+    Examples
+    --------
+    >>> reached(workspace, mark(workspace))
+    True
+    """
+    return not _missing(workspace, mark)
 
 
 def settle(workspace: Workspace, timeout: float = 5.0) -> bool:

@@ -14,7 +14,10 @@ import sqlalchemy as sa
 from mlops_magics.cards import Badge, Card, Grid, Interval, Spark, Time, image
 from mlops_magics.errors import InvalidArgument
 from mlops_magics.monitoring import backlog, latency, quality, spans, traffic, windows
-from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, compare
+from mlops_magics.monitoring.alerts import conditions, states
+from mlops_magics.monitoring.alerts import policy as alert_policy
+from mlops_magics.monitoring.alerts.conditions import Finding
+from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, Drift, compare
 from mlops_magics.monitoring.features import feature
 from mlops_magics.monitoring.references import PREDICTION, Reference, References
 from mlops_magics.records import Record
@@ -28,7 +31,6 @@ __all__ = ["MonitorPicture", "monitor"]
 
 IDLE_SECONDS = 60.0
 POINTS = 120  # of a series, at the most
-ERRORS = 0.05  # share of requests above which an alert is shown
 SHOWN = 8  # features in a card
 
 
@@ -194,16 +196,22 @@ def monitor(
         reference = references.of(connection, key)
         measured = quality.measure(connection, endpoint, begin, covered, reference)
         newest = _newest(connection, endpoint)
-        opened = _opened(connection, endpoint)
+        opened = states.opened(connection, endpoint)
+        policy = alert_policy.read(connection, endpoint)
         resources = _resources(connection, endpoint, begin, covered)
     whole = windows.total(window for part in found.values() for window in part)
-    features, prediction, notes = _compared(reference, windows.total(found.get(key, [])))
+    drifts, features, prediction, notes = _compared(
+        reference, windows.total(found.get(key, [])), policy.false_alarms
+    )
     if len([revision for revision in found if revision]) > 1:
         notes.append(f"columns are those of revision {key}; totals are of all revisions")
     if not health.agent and (waiting := backlog.unloaded(workspace)):
         notes.append(f"{waiting:,} bytes of the log are not loaded: the agent is not running")
     state, reason = _state(health, variants, newest, now)
     efficiency = _efficiency(whole, end - begin)
+    shown = conditions.of_requests(whole, policy) if whole is not None else []
+    shown += conditions.of_columns(drifts)
+    shown += conditions.of_quality(map(vars, measured.metrics))
     return MonitorPicture(
         schema=1,
         endpoint=endpoint,
@@ -218,7 +226,7 @@ def monitor(
         features=features,
         prediction=prediction,
         quality=_quality(measured),
-        alerts=opened + _alerts(efficiency, features, prediction, _quality(measured), begin),
+        alerts=_alerts(opened, shown, begin),
         notes=notes,
         resources=resources,
     )
@@ -262,15 +270,6 @@ def _newest(connection: Connection, endpoint: str) -> float | None:
     t = tables.predictions.c
     query = sa.select(sa.func.max(t.time)).where(t.endpoint == endpoint)
     return connection.execute(query).scalar()
-
-
-def _opened(connection: Connection, endpoint: str) -> list[dict[str, Any]]:
-    t = tables.alerts.c
-    query = sa.select(t.severity, t.title, t.opened).where(
-        t.endpoint == endpoint, t.status == "OPEN"
-    )
-    rows = connection.execute(query.order_by(t.opened.desc())).all()
-    return [{"severity": row.severity, "title": row.title, "since": row.opened} for row in rows]
 
 
 def _efficiency(whole: windows.Window | None, span: float) -> dict[str, Any]:
@@ -320,72 +319,67 @@ def _series(parts: Sequence[windows.Window], begin: float, end: float) -> dict[s
 
 
 def _compared(
-    reference: Reference, window: windows.Window | None
-) -> tuple[list[dict[str, Any]], dict[str, Any] | None, list[str]]:
+    reference: Reference, window: windows.Window | None, rate: float
+) -> tuple[list[Drift], list[dict[str, Any]], dict[str, Any] | None, list[str]]:
     """Columns and prediction against the reference, and what to say about it."""
     if reference.profile is None:
-        return [], None, ["the package has no reference profile: nothing to compare the data with"]
+        return (
+            [],
+            [],
+            None,
+            ["the package has no reference profile: nothing to compare the data with"],
+        )
     if window is None or window.profile is None:
-        return [], None, ["no predictions in this time to compare with the training data"]
+        return [], [], None, ["no predictions in this time to compare with the training data"]
     notes = [CRITERIA]
     if window.profile.rows < LEAST_ROWS:
         notes = [f"{window.profile.rows} rows are too few to call drift; {LEAST_ROWS} are needed"]
     if window.profile.extra:
         notes.append("columns the model does not know: " + ", ".join(window.profile.extra))
     before, after = reference.profile.columns, window.profile.columns
-    found = [
-        feature(drift, before[drift.name], after[drift.name])
-        for drift in compare(reference.profile, window.profile, calibration=reference.calibration)
-    ]
+    drifts = compare(
+        reference.profile, window.profile, calibration=reference.calibration, rate=rate
+    )
+    found = [feature(drift, before[drift.name], after[drift.name]) for drift in drifts]
     features = [one for one in found if one["name"] != PREDICTION]
     features.sort(key=lambda one: -math.inf if one["psi"] is None else one["psi"], reverse=True)
-    return features, next((one for one in found if one["name"] == PREDICTION), None), notes
+    prediction = next((one for one in found if one["name"] == PREDICTION), None)
+    return drifts, features, prediction, notes
 
 
 def _quality(measured: quality.Quality) -> dict[str, Any] | None:
     if not measured.labels:
         return None
-    metrics = [vars(metric) | {"worse": _worse(vars(metric))} for metric in measured.metrics]
+    metrics = [vars(metric) for metric in measured.metrics]
     return {"labels": measured.labels, "coverage": measured.coverage, "metrics": metrics}
 
 
-def _worse(metric: Mapping[str, Any]) -> bool | None:
-    """Tell whether a metric is worse than in testing by more than chance; None: unknown."""
-    before, low, high = metric["reference"], metric["low"], metric["high"]
-    if before is None or low is None or high is None:
-        return None
-    # both were measured on a sample: the half widths add in squares
-    half = math.hypot((high - low) / 2, metric["reference_half"])
-    fall = before - metric["value"] if metric["name"] in _HIGHER else metric["value"] - before
-    return bool(fall > half)
-
-
-_HIGHER = {"roc_auc", "accuracy", "precision", "recall", "r2"}
-
-
 def _alerts(
-    efficiency: Mapping[str, Any],
-    features: Sequence[Mapping[str, Any]],
-    prediction: Mapping[str, Any] | None,
-    measured: Mapping[str, Any] | None,
-    since: float,
+    opened: Mapping[str, Any], found: Sequence[Finding], since: float
 ) -> list[dict[str, Any]]:
-    """Return what the range itself shows; it is dated by the range's begin."""
-    found = []
-    rate = efficiency["error_rate"]
-    if rate is not None and rate > ERRORS:
-        count = efficiency["errors"]
-        found.append(("critical", f"{rate:.1%} of requests failed ({count:,})"))
-    for one in ([prediction] if prediction else []) + list(features):
-        if one["drifted"]:
-            what = "the prediction" if one is prediction else one["name"]
-            found.append(("warning", f"{what} drifted: {'; '.join(one['reasons'])}"))
-    for metric in measured["metrics"] if measured else []:
-        if metric["worse"]:
-            now, before = metric["value"], metric["reference"]
-            text = f"{metric['name']} is {now:.3f}, in testing it was {before:.3f}"
-            found.append(("critical", text))
-    return [{"severity": tone, "title": title, "since": since} for tone, title in found]
+    """Return the alerts that are open, and what else the range shows, dated by its begin.
+
+    What somebody has acknowledged calls for no attention.
+    """
+    alerts = [
+        {
+            "id": row.id,
+            "kind": row.kind,
+            "severity": row.severity,
+            "title": row.title,
+            "since": row.opened,
+        }
+        for row in sorted(opened.values(), key=lambda row: -row.opened)
+        if row.status == "OPEN" and row.severity != "info"
+    ]
+    for kind in conditions.KINDS:
+        group = [one for one in found if one.kind == kind]
+        if group and kind not in opened:
+            severity, title = conditions.summary(group)
+            alerts.append(
+                {"id": None, "kind": kind, "severity": severity, "title": title, "since": since}
+            )
+    return alerts
 
 
 def _cells(one: Mapping[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Metric:
         Its value in the model's test report.
     reference_half : float
         Half the width of its interval there; 0 if the report has none.
+    worse : bool or None
+        Whether it is worse than in testing by more than chance; None: unknown.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Metric:
     high: float | None = None
     reference: float | None = None
     reference_half: float = 0.0
+    worse: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,22 @@ def measure(
     before = reported(reference.report)
     unknown = (None, 0.0)
     metrics = tuple(
-        Metric(m.name, m.value, m.low, m.high, *before.get(m.name, unknown)) for m in found
+        _judged(Metric(m.name, m.value, m.low, m.high, *before.get(m.name, unknown))) for m in found
     )
     return Quality(len(rows), len(rows) / total if total else None, metrics)
+
+
+def _judged(metric: Metric) -> Metric:
+    before, value, low, high = metric.reference, metric.value, metric.low, metric.high
+    if before is None or value is None or low is None or high is None:
+        return metric
+    # both were measured on a sample: the half widths add in squares
+    half = math.hypot((high - low) / 2, metric.reference_half)
+    fall = before - value if metric.name in _HIGHER else value - before
+    return replace(metric, worse=fall > half)
+
+
+_HIGHER = {"roc_auc", "accuracy", "precision", "recall", "r2"}
 
 
 def classification(

@@ -33,6 +33,7 @@ from mlops_magics.deployment.advance import advance
 from mlops_magics.deployment.following import follow
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
+from mlops_magics.monitoring.alerts.watch import AlertWatch
 from mlops_magics.monitoring.references import References
 from mlops_magics.pipelines import history
 from mlops_magics.pipelines.attendance import Act, Attendance
@@ -55,7 +56,7 @@ LONGEST_POLL = 1.0
 RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 1024 * 1024  # a transaction must not keep others from the database for long
 LONGEST_WAIT = 5.0
-NICENESS = 10
+ALERT_SECONDS = 2.0  # between looks for windows that have closed
 WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
@@ -265,6 +266,7 @@ def acts(agent: Agent) -> list[Act]:
     return [
         Act("advance rollouts", lambda: advance(workspace)),
         Act("follow aliases", lambda: follow(workspace)),
+        Act("judge what was predicted", AlertWatch(workspace).look, every=ALERT_SECONDS),
         Act("look for killed pipeline runs", agent.watch, every=WATCH_SECONDS),
         *Watch(workspace).acts,
     ]
@@ -288,9 +290,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signum, stop)
     logger.info("agent %d loads %s", os.getpid(), backlog.folder(agent.workspace))
     attendance.start()
-    # one step back behind the processes that answer requests. Linux counts niceness by thread:
-    # what recurs, and whoever watches this process's parent, keep their pace
-    os.nice(NICENESS)
     agent.run()
     return 0
 

@@ -4,7 +4,7 @@ Both hold the listening socket, so no connection is refused while one of the thr
 one supervisor runs: it holds a lock of the kernel's, which ends with it.
 
 ``python -m mlops_magics.serving.succession FD WORKSPACE MODULE`` runs a module (the agent) with a
-watch beside it.
+watch beside it, one step back behind the processes that answer requests.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ LOCK = "supervisor"
 """The workspace's lock that a supervisor holds for its life."""
 
 _LOOK_SECONDS = 0.25
+_NICENESS = 10
 
 
 class Watch:
@@ -131,6 +132,8 @@ def main(arguments: list[str]) -> None:
     descriptor, path, module = int(arguments[0]), Path(arguments[1]), arguments[2]
     os.umask(0o077)
     Watch(ServerFolder(path / "server"), descriptor, patience=2.0).start()
+    # Linux counts niceness by thread: what the watch starts is none of the agent's pace
+    os.nice(_NICENESS)
     sys.argv = [module, str(path)]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

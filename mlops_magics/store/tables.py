@@ -24,6 +24,7 @@ from sqlalchemy import (
 __all__ = [
     "alerts",
     "datasets",
+    "deliveries",
     "endpoints",
     "firings",
     "labels",
@@ -38,6 +39,7 @@ __all__ = [
     "scorings",
     "spool",
     "triggers",
+    "watches",
     "windows",
 ]
 
@@ -217,8 +219,47 @@ alerts = Table(
     Column("evidence", JSON, nullable=False, default=dict),
     Column("status", String(16), nullable=False),  # OPEN, ACKNOWLEDGED, RESOLVED
     Column("opened", Float, nullable=False),
+    Column("updated", Float, nullable=False),  # the end of the last window in which it held
+    Column("count", Integer, nullable=False, default=1),  # such windows
+    Column("kind", String(16), nullable=False, default="", server_default=""),
+    Column("revision", BigInteger),  # that served
+    Column("silenced", Integer, nullable=False, default=0, server_default="0"),
+    Column("acknowledged", Float),
+    Column("resolved", Float),
+    Column("actor", String(255)),  # who acknowledged or resolved it
+    Column("reason", Text),  # that they gave
+    Index("ix_alerts_endpoint_key_status", "endpoint", "key", "status"),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column(
+        "endpoint", String(255), ForeignKey("endpoints.name", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("settings", JSON, nullable=False, default=dict),  # what differs from the defaults
+    Column("until", Float),  # the end of the last window that was judged
+    Column("state", JSON, nullable=False, default=dict),  # what held in the last windows
+    Column("actor", String(255)),
     Column("updated", Float, nullable=False),
-    Column("count", Integer, nullable=False, default=1),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("alert", BigInteger, ForeignKey("alerts.id", ondelete="CASCADE"), nullable=False),
+    Column("sink", String(255), nullable=False),  # the same for the same kind and target
+    Column("kind", String(16), nullable=False),  # webhook, command, rollback
+    Column("target", JSON, nullable=False),
+    Column("status", String(16), nullable=False),  # WAITING, SENDING, DELIVERED, FAILED, SKIPPED
+    Column("tries", Integer, nullable=False, default=0),
+    Column("due", Float, nullable=False),  # not before; of one that is SENDING: taken over then
+    Column("outcome", Text),
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+    UniqueConstraint("alert", "sink", name="uq_deliveries_key"),
+    Index("ix_deliveries_status_due", "status", "due"),
 )
 
 spool = Table(
@@ -320,6 +361,7 @@ firings = Table(
     Column("due", Float, nullable=False),  # not before
     Column("run", String(40)),
     Column("outcome", Text),
+    Column("alerts", JSON),  # the alerts that it was fired by
     UniqueConstraint("trigger", "key", name="uq_firings_key"),
     Index("ix_firings_status_due", "status", "due"),
 )

@@ -74,7 +74,13 @@ def revision(workspace: Workspace, package: Path, endpoint: str = "flight-delay"
     with workspace.database.begin() as connection:
         connection.execute(
             tables.endpoints.insert().values(
-                name=endpoint, generation=1, traffic=[], settings={}, created=now, updated=now
+                name=endpoint,
+                generation=1,
+                traffic=[],
+                settings={},
+                workspace=workspace.id,
+                created=now,
+                updated=now,
             )
         )
         row = connection.execute(
