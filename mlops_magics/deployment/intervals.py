@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlops_magics.measures.intervals import Range, newcombe, wilson
 from mlops_magics.monitoring import latency
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Range", "mean", "newcombe", "quantile", "sequence", "wilson"]
-
-_Z = 1.959963984540054  # of the normal distribution, 97.5 %
-
-
-class Range(NamedTuple):
-    """Bounds of an interval."""
-
-    low: float
-    high: float
 
 
 def sequence(hits: int, total: int, alpha: float) -> Range:
@@ -77,44 +69,6 @@ def _edge(inside: Callable[[float], bool], within: float, without: float) -> flo
         else:
             without = middle
     return without
-
-
-def wilson(hits: int, total: int) -> Range:
-    """Return Wilson's 95 % interval for a proportion ("Probable inference", 1927).
-
-    Examples
-    --------
-    >>> [round(bound, 4) for bound in wilson(0, 200)]
-    [0.0, 0.0188]
-    """
-    if not total:
-        return Range(0.0, 1.0)
-    share, weight = hits / total, _Z * _Z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = _Z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
-    return Range(max(0.0, middle - half), min(1.0, middle + half))
-
-
-def newcombe(hits: int, total: int, base_hits: int, base_total: int) -> Range:
-    """Return the 95 % interval of a difference of proportions, candidate less baseline.
-
-    Newcombe's hybrid score interval, his method 10 ("Interval estimation for the difference
-    between independent proportions", 1998): it keeps its level where nothing, or all, failed.
-
-    Examples
-    --------
-    >>> [round(bound, 4) for bound in newcombe(56, 70, 48, 80)]
-    [0.0524, 0.3339]
-    """
-    if not total or not base_total:
-        return Range(-1.0, 1.0)
-    one, other = hits / total, base_hits / base_total
-    mine, theirs = wilson(hits, total), wilson(base_hits, base_total)
-    difference = one - other
-    return Range(
-        difference - math.hypot(one - mine.low, theirs.high - other),
-        difference + math.hypot(mine.high - one, other - theirs.low),
-    )
 
 
 def quantile(counts: NDArray[np.int64], share: float, alpha: float) -> Range:

@@ -1,55 +1,60 @@
-"""Quality: how good the predictions were, from the labels that have arrived.
+"""Quality: how good the predictions of a time range were, from the labels that have arrived.
 
-Intervals are 95 %. Shares (accuracy, precision, recall) have Wilson's interval ("Probable
-inference", 1927); the area under the ROC curve has DeLong's variance (1988); the others have the
-delta method's: the spread of each row's influence on the estimate.
+Intervals are 95 %. Metrics, and slices of them, are compared with what the package's test report
+says (`mlops_magics.measures`); before labels come, quality is estimated from calibrated scores.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from mlops_magics.measures.metric import Metric, judge, reported
+from mlops_magics.monitoring import concept, estimate, groups, labelled, slices
+from mlops_magics.monitoring.concept import Concept
+from mlops_magics.monitoring.estimate import Estimate
+from mlops_magics.monitoring.groups import Group
+from mlops_magics.monitoring.labelled import Labelled
 from mlops_magics.monitoring.references import Reference
+from mlops_magics.monitoring.slices import Slice
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-__all__ = ["Metric", "Quality", "classification", "measure", "regression", "reported"]
+__all__ = ["Delay", "Metric", "Quality", "measure", "reported", "series"]
 
-Z = 1.959963984540054  # of the normal distribution, 97.5 %
+SHOWN = {
+    "binary": ("accuracy", "brier"),
+    "multiclass": ("accuracy",),
+    "regression": ("rmse", "mae", "bias"),
+}
+"""Metrics of a series over time."""
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A measured metric.
+class Delay:
+    """Seconds from a prediction to its first label: quantiles over the labels of a range."""
 
-    Attributes
-    ----------
-    value, low, high : float or None
-        Estimate and 95 % interval; None where it is not defined.
-    reference : float or None
-        Its value in the model's test report.
-    reference_half : float
-        Half the width of its interval there; 0 if the report has none.
-    worse : bool or None
-        Whether it is worse than in testing by more than chance; None: unknown.
-    """
+    p50: float
+    p90: float
+    p99: float
+    longest: float
 
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reference: float | None = None
-    reference_half: float = 0.0
-    worse: bool | None = None
+    @classmethod
+    def of(cls, delays: NDArray[np.float64]) -> Delay | None:
+        """Take the quantiles; None without a label."""
+        if not len(delays):
+            return None
+        found = np.quantile(delays, [0.5, 0.9, 0.99, 1.0])
+        return cls(*(float(value) for value in found))
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,31 @@ class Quality:
     coverage : float or None
         Their share of all predictions of the range.
     metrics : tuple of Metric
-        Empty without labels.
+        Empty without labels; each has a verdict, ``worse``.
+    measured : int
+        Labelled predictions that the metrics are of: all, or the newest where a limit was given.
+    delay : Delay or None
+        How late the labels came.
+    slices : tuple of Slice
+        Parts of the traffic, those that have become worse first; each has ``worse``.
+    groups : tuple of Group
+        Declared groups, flagged ones first; each has ``worse`` and ``reasons``.
+    concept : Concept or None
+        Whether labels go with the predictions as in testing; None when it was not asked for.
+    estimate : Estimate or None
+        Of all predictions, before labels; None when it was not asked for.
     """
 
     labels: int
     coverage: float | None
     metrics: tuple[Metric, ...] = ()
+    measured: int = 0
+    delay: Delay | None = None
+    slices: tuple[Slice, ...] = ()
+    groups: tuple[Group, ...] = ()
+    concept: Concept | None = None
+    estimate: Estimate | None = None
+    rows: Labelled | None = field(default=None, repr=False, compare=False)
 
 
 def measure(
@@ -79,203 +103,175 @@ def measure(
     reference: Reference,
     *,
     revision: int | None = None,
+    closely: bool = False,
+    by: Sequence[str] | None = None,
+    groups_by: Sequence[str] | None = None,
+    most: int | None = None,
 ) -> Quality:
     """Measure the predictions made from ``since`` up to ``until`` against their labels.
 
-    Those of one revision, or of all that the endpoint had.
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    endpoint, since, until : str, float, float
+        Which predictions.
+    reference : Reference
+        The package's side: how to read outputs, and what testing found.
+    revision : int, optional
+        Only one revision's; default: of all that the endpoint had, shadows excepted.
+    closely : bool
+        Also slices, groups, concept drift, and the estimate before labels.
+    by, groups_by : sequence of str, optional
+        Columns of the slices and of the groups; default: those of the test report.
+    most : int, optional
+        Only the newest so many predictions are measured; counts are of all.
+
+    Raises
+    ------
+    UnknownName
+        A column that the predictions' inputs do not have.
     """
+    chosen = labelled.chosen(endpoint, since, until, revision)
     t, known = tables.predictions.c, tables.labels.c
-    chosen = [t.endpoint == endpoint, t.time >= since, t.time < until, t.status < 400]
-    chosen += [t.revision == revision] if revision is not None else []
-    joined = sa.select(t.output, known.label).join_from(
-        tables.predictions, tables.labels, t.prediction_id == known.prediction_id
-    )
-    rows = connection.execute(joined.where(*chosen)).all()
     total = connection.execute(sa.select(sa.func.count(t.prediction_id)).where(*chosen)).scalar()
-    if not rows:
-        return Quality(0, 0.0 if total else None)
-    outputs, labels = [row.output for row in rows], [row.label for row in rows]
-    if reference.task == "regression":
-        found = _regression_of(outputs, labels)
-    else:
-        found = _classification_of(outputs, labels, reference)
-    before = reported(reference.report)
-    unknown = (None, 0.0)
-    metrics = tuple(
-        _judged(Metric(m.name, m.value, m.low, m.high, *before.get(m.name, unknown))) for m in found
+    rows = labelled.read(
+        connection, endpoint, since, until, reference, revision=revision, inputs=closely, most=most
     )
-    return Quality(len(rows), len(rows) / total if total else None, metrics)
+    labels = len(rows)
+    if most is not None and labels >= most:
+        joined = sa.select(sa.func.count()).select_from(tables.predictions)
+        joined = joined.join(tables.labels, t.prediction_id == known.prediction_id)
+        labels = connection.execute(joined.where(*chosen)).scalar() or 0
+    coverage = labels / total if total else None
+    metrics = overall(rows, reference)
+    found = Quality(labels, coverage, metrics, len(rows), Delay.of(rows.delays), rows=rows)
+    if not closely:
+        return found
+    given = labelled.outputs(connection, endpoint, since, until, revision=revision, most=most)
+    found = replace(found, estimate=_estimated(given, rows, reference, metrics))
+    if not len(rows):
+        return found
+    assert rows.inputs is not None
+    baseline = reference.baseline
+    inside = [name for name in baseline.parts if name in rows.inputs.columns]
+    parts = slices.measure(rows, baseline, inside if by is None else by, areas=by is not None)
+    declared = [name for name in reference.groups if name in rows.inputs.columns]
+    return replace(
+        found,
+        slices=parts,
+        groups=groups.measure(rows, baseline, declared if groups_by is None else groups_by),
+        concept=concept.examine(rows.outcomes, baseline.relation, parts),
+    )
 
 
-def _judged(metric: Metric) -> Metric:
-    before, value, low, high = metric.reference, metric.value, metric.low, metric.high
-    if before is None or value is None or low is None or high is None:
-        return metric
-    # both were measured on a sample: the half widths add in squares
-    half = math.hypot((high - low) / 2, metric.reference_half)
-    fall = before - value if metric.name in _HIGHER else value - before
-    return replace(metric, worse=fall > half)
+def overall(rows: Labelled, reference: Reference) -> tuple[Metric, ...]:
+    """Measure all rows, beside the test report and with verdicts."""
+    # intervals of the report are the bootstrap's; what it does not list testing measured so
+    before = {**reference.baseline.metrics, **reported(reference.report)}
+    found = [metric.against(before) for metric in rows.outcomes.measure()]
+    return tuple(judge([found], [len(rows)])[0])
 
 
-_HIGHER = {"roc_auc", "accuracy", "precision", "recall", "r2"}
-
-
-def classification(
-    truth: NDArray[np.bool_],
-    predicted: NDArray[np.bool_],
-    scores: NDArray[np.float64] | None = None,
-) -> list[Metric]:
-    """Measure a binary classifier.
-
-    Parameters
-    ----------
-    truth, predicted : bool array of shape (n_rows,)
-        Whether each row is of the positive class.
-    scores : float array of shape (n_rows,), optional
-        Probabilities of the positive class.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> truth = np.array([True, True, False, False])
-    >>> [(m.name, m.value) for m in classification(truth, np.array([True, False, False, False]))]
-    [('accuracy', 0.75), ('precision', 1.0), ('recall', 0.5)]
-    """
-    both = int(np.count_nonzero(truth & predicted))
-    metrics = [
-        _share("accuracy", int(np.count_nonzero(truth == predicted)), len(truth)),
-        _share("precision", both, int(np.count_nonzero(predicted))),
-        _share("recall", both, int(np.count_nonzero(truth))),
-    ]
-    if scores is None:
-        return metrics
-    target = truth.astype(float)
-    bounded = np.clip(scores, 1e-15, 1 - 1e-15)
-    losses = -(target * np.log(bounded) + (1 - target) * np.log(1 - bounded))
-    area = _roc_auc(truth, scores)
-    return [area, *metrics, _mean("brier", np.square(scores - target)), _mean("log_loss", losses)]
-
-
-def regression(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> list[Metric]:
-    """Measure a regression.
+def series(
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    rows: Labelled,
+    *,
+    revision: int | None = None,
+    points: int = 24,
+) -> dict[str, Any]:
+    """Return quality over time, in equal steps.
 
     Parameters
     ----------
-    truth, predicted : float array of shape (n_rows,)
-        In the target's units.
+    connection : Connection
+        In the transaction in which ``rows`` were read.
+    endpoint, since, until, revision
+        As in `measure`.
+    rows : Labelled
+        What `measure` has measured.
+    points : int
+        Steps.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> [(m.name, m.value) for m in regression(np.array([1.0, 3.0]), np.array([2.0, 2.0]))]
-    [('rmse', 1.0), ('mae', 1.0), ('r2', 0.0)]
+    Returns
+    -------
+    dict
+        Lists of one length: ``t`` (begin of each step), ``predictions``, ``labels``,
+        ``coverage``, ``delay`` (median seconds), and of ``metrics`` by name ``value``, ``low``,
+        ``high``. What is unknown is None.
     """
-    errors = truth - predicted
-    squares, spread = np.square(errors), np.square(truth - truth.mean())
-    error, variance = float(squares.mean()), float(spread.mean())
-    root = math.sqrt(error)
-    rmse = Metric("rmse", root)
-    if root > 0:
-        rmse = _around("rmse", root, (squares - error) / (2 * root))
-    r2 = Metric("r2", None)
-    if variance > 0:
-        # the share of two means: the influence of a row on 1 - error / variance
-        r2 = _around("r2", 1 - error / variance, (spread * error / variance - squares) / variance)
-    return [rmse, _mean("mae", np.abs(errors)), r2]
-
-
-def _regression_of(outputs: Sequence[Any], labels: Sequence[Any]) -> list[Metric]:
-    values = [Reference.prediction(output) for output in outputs]
-    pairs = np.array(
-        [
-            (label, value)
-            for label, value in zip(labels, values, strict=True)
-            if isinstance(value, (int, float))
+    step = (until - since) / points
+    counts = _counted(connection, endpoint, since, until, step, revision)
+    places = np.clip(((rows.times - since) / step).astype(np.int64), 0, points - 1)
+    labels = np.bincount(places, minlength=points)
+    bounds = np.searchsorted(places, np.arange(points + 1))
+    parts = rows.outcomes.by_part(places, points, SHOWN[rows.outcomes.task])
+    found: dict[str, Any] = {
+        "t": [since + place * step for place in range(points)],
+        "predictions": [counts.get(place, 0) for place in range(points)],
+        "labels": labels.tolist(),
+        "coverage": [
+            min(1.0, int(labels[place]) / counts[place]) if counts.get(place) else None
+            for place in range(points)
         ],
-        dtype=float,
-    ).reshape(-1, 2)
-    return regression(pairs[:, 0], pairs[:, 1]) if len(pairs) else []
-
-
-def _classification_of(
-    outputs: Sequence[Any], labels: Sequence[Any], reference: Reference
-) -> list[Metric]:
-    decided = [reference.decide(output) for output in outputs]
-    classes = reference.classes or sorted({*labels, *decided} - {None}, key=str)
-    if len(classes) > 2:
-        right = sum(label == value for label, value in zip(labels, decided, strict=True))
-        return [_share("accuracy", right, len(labels))]
-    positive = classes[-1] if classes else True
-    truth = np.array([label == positive for label in labels])
-    predicted = np.array([value == positive for value in decided])
-    scores = None
-    if reference.scores:
-        values = [Reference.prediction(output) for output in outputs]
-        scores = np.array(values, dtype=float)
-        known = np.isfinite(scores)
-        truth, predicted, scores = truth[known], predicted[known], scores[known]
-    return classification(truth, predicted, scores) if len(truth) else []
-
-
-def _share(name: str, hits: int, total: int) -> Metric:
-    if not total:
-        return Metric(name, None)
-    share, weight = hits / total, Z * Z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z * math.sqrt(share * (1 - share) / total + weight / (4 * total)) / (1 + weight)
-    return Metric(name, share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def _mean(name: str, values: NDArray[np.float64]) -> Metric:
-    return _around(name, float(values.mean()), values - values.mean(), least=0.0)
-
-
-def _around(
-    name: str, value: float, influence: NDArray[np.float64], least: float = -math.inf
-) -> Metric:
-    if len(influence) < 2:
-        return Metric(name, value)
-    half = Z * float(np.std(influence, ddof=1)) / math.sqrt(len(influence))
-    return Metric(name, value, max(least, value - half), value + half)
-
-
-def _roc_auc(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> Metric:
-    """Mann and Whitney's estimate; the variance by placements (Sun and Xu, 2014)."""
-    from scipy.stats import rankdata
-
-    positive, negative = scores[truth], scores[~truth]
-    if not len(positive) or not len(negative):
-        return Metric("roc_auc", None)
-    ranks = rankdata(np.concatenate((positive, negative)))
-    above = (ranks[: len(positive)] - rankdata(positive)) / len(negative)
-    below = 1 - (ranks[len(positive) :] - rankdata(negative)) / len(positive)
-    area = float(above.mean())
-    if min(len(positive), len(negative)) < 2:
-        return Metric("roc_auc", area)
-    half = Z * math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
-    return Metric("roc_auc", area, max(0.0, area - half), min(1.0, area + half))
-
-
-def reported(report: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return values and half intervals of a test report by name; it lists metrics or maps them.
-
-    Examples
-    --------
-    >>> reported({"metrics": [{"name": "rmse", "value": 2.0, "low": 1.5, "high": 2.5}]})
-    {'rmse': (2.0, 0.5)}
-    """
-    metrics = report.get("metrics") or {}
-    entries = (
-        [(name, entry) for name, entry in metrics.items()]
-        if isinstance(metrics, Mapping)
-        else [(entry.get("name"), entry) for entry in metrics]
-    )
-    found = {}
-    for name, entry in entries:
-        value = entry.get("value") if isinstance(entry, Mapping) else entry
-        if isinstance(value, (int, float)):
-            bounds: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {}
-            low, high = bounds.get("low"), bounds.get("high")
-            half = 0.0 if low is None or high is None else (high - low) / 2
-            found[str(name)] = (float(value), half)
+        "delay": [
+            float(np.median(rows.delays[low:high])) if high > low else None
+            for low, high in itertools.pairwise(bounds)
+        ],
+        "metrics": {},
+    }
+    for name in SHOWN[rows.outcomes.task]:
+        values: list[Metric | None] = [
+            next((one for one in part if one.name == name), None) for part in parts
+        ]
+        if any(one is not None and one.value is not None for one in values):
+            found["metrics"][name] = {
+                key: [None if one is None else getattr(one, key) for one in values]
+                for key in ("value", "low", "high")
+            }
     return found
+
+
+def _counted(
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    step: float,
+    revision: int | None,
+) -> Mapping[int, int]:
+    """Count predictions by step."""
+    t = tables.predictions.c
+    place: Any = (t.time - since) / step
+    if connection.dialect.name == "postgresql":  # whose cast rounds; SQLite's cuts off
+        place = sa.func.floor(place)
+    place = sa.cast(place, sa.Integer)
+    query = sa.select(place, sa.func.count()).where(
+        *labelled.chosen(endpoint, since, until, revision)
+    )
+    rows = connection.execute(query.group_by(place)).all()
+    last = math.ceil((until - since) / step) - 1
+    found: dict[int, int] = {}
+    for key, count in rows:
+        found[min(int(key), last)] = found.get(min(int(key), last), 0) + int(count)
+    return found
+
+
+def _estimated(
+    answers: Sequence[Any], rows: Labelled, reference: Reference, metrics: Sequence[Metric]
+) -> Estimate:
+    """Estimate all predictions, and beside it what the labels that came say."""
+    relation, outcomes = reference.baseline.relation, rows.outcomes
+    task = outcomes.task
+    scores = labelled.scores_of(answers, reference) if answers else None
+    if not answers:
+        return Estimate(0, reason="no predictions in this time")
+    found = estimate.estimate(scores, relation, task=task)
+    if not found.metrics or not len(rows):
+        return found
+    predicted = outcomes.predicted if task == "binary" else None
+    mine = estimate.estimate(outcomes.scores, relation, task=task, predicted=predicted)
+    return found.reconciled(mine, {metric.name: metric for metric in metrics})

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mlops_magics.measures.baseline import Baseline
 from mlops_magics.profiles import Calibration, Profile
 from mlops_magics.store import tables
 
@@ -71,6 +73,16 @@ class Reference:
     def scores(self) -> bool:
         """Whether outputs are probabilities."""
         return "proba" in str(self.manifest.get("predict_fn", ""))
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """Read what testing found on held-out rows; an empty one if it was not tested."""
+        return Baseline.from_dict(self.report.get("baseline") or {})
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Columns that declare groups, as the test was told."""
+        return self.report.get("groups") or []
 
     @staticmethod
     def prediction(output: Any) -> Any:

@@ -23,8 +23,8 @@ SEVERITIES = ("info", "warning", "critical")
 """From the least to the most."""
 
 METRICS = {
-    **dict.fromkeys(("roc_auc", "accuracy", "precision", "recall", "r2"), 1),
-    **dict.fromkeys(("brier", "log_loss", "rmse", "mae"), -1),
+    **dict.fromkeys(("roc_auc", "accuracy", "precision", "recall", "f1", "f1_macro", "r2"), 1),
+    **dict.fromkeys(("brier", "log_loss", "rmse", "mae", "fpr"), -1),
 }
 """What is measured from labels: 1 where more is better, -1 where less is."""
 

@@ -1,0 +1,214 @@
+"""Labelled predictions of a time range, as arrays; and the outputs of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from mlops_magics.measures.outcomes import Outcomes
+from mlops_magics.monitoring.references import Reference
+from mlops_magics.store import tables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sqlalchemy.engine import Connection
+    from sqlalchemy.sql import ColumnElement
+
+__all__ = ["Labelled", "chosen", "outcomes_of", "outputs", "read", "scores_of"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Predictions whose labels are known, in the order of time.
+
+    Attributes
+    ----------
+    times, delays : float array of shape (n_rows,)
+        Arrival of the request in seconds since 1970, and seconds from there to the first label.
+    outcomes : Outcomes
+        Of the same rows.
+    inputs : DataFrame or None
+        What was predicted for, if it was asked for.
+    """
+
+    times: NDArray[np.float64]
+    delays: NDArray[np.float64]
+    outcomes: Outcomes
+    inputs: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def chosen(
+    endpoint: str, since: float, until: float, revision: int | None
+) -> list[ColumnElement[bool]]:
+    """Return the conditions on predictions of a range: of one revision, or of all that answered."""
+    t = tables.predictions.c
+    found = [t.endpoint == endpoint, t.time >= since, t.time < until, t.status < 400]
+    # a shadow's answers reach nobody; they are measured when it is asked for
+    return [*found, t.mirror_of.is_(None) if revision is None else t.revision == revision]
+
+
+def read(
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    reference: Reference,
+    *,
+    revision: int | None = None,
+    inputs: bool = False,
+    most: int | None = None,
+) -> Labelled:
+    """Read the labelled predictions of a range.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    endpoint, since, until, revision
+        Which; times in seconds since 1970, the end excluded.
+    reference : Reference
+        How to read outputs.
+    inputs : bool
+        Whether their inputs are wanted.
+    most : int, optional
+        Only the newest so many.
+    """
+    t, known = tables.predictions.c, tables.labels.c
+    columns = [t.time, known.received, _raw(t.output), _raw(known.label)]
+    columns += [_raw(t.inputs)] if inputs else []
+    query = (
+        sa.select(*columns)
+        .join_from(tables.predictions, tables.labels, t.prediction_id == known.prediction_id)
+        .where(*chosen(endpoint, since, until, revision))
+        .order_by(t.time.desc())
+        .limit(most)
+    )
+    rows = connection.execute(query).all()[::-1]
+    if not rows:
+        nothing = np.zeros(0)
+        return Labelled(nothing, nothing, outcomes_of([], [], reference))
+    times, received, *texts = zip(*rows, strict=True)
+    answers, labels, *rest = (_decoded(column) for column in texts)
+    outcomes, kept = _outcomes(answers, labels, reference)
+    frame = None
+    if rest:
+        # rows of requests that were refused before they were understood have none
+        frame = pd.DataFrame([row or {} for row in rest[0]])[kept].reset_index(drop=True)
+    moments = np.array(times, dtype=float)
+    delays = np.maximum(0.0, np.array(received, dtype=float) - moments)
+    return Labelled(moments[kept], delays[kept], outcomes, frame)
+
+
+def outputs(
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    *,
+    revision: int | None = None,
+    most: int | None = None,
+) -> list[Any]:
+    """Read what was answered in a range, the newest so many."""
+    t = tables.predictions.c
+    query = sa.select(_raw(t.output)).where(*chosen(endpoint, since, until, revision))
+    return _decoded(connection.execute(query.order_by(t.time.desc()).limit(most)).scalars().all())
+
+
+def outcomes_of(answers: Sequence[Any], labels: Sequence[Any], reference: Reference) -> Outcomes:
+    """Return truth and predictions as arrays; rows whose output is none are left out.
+
+    Examples
+    --------
+    >>> reference = Reference(manifest={"predict_fn": "predict_proba", "classes": [0, 1]})
+    >>> outcomes_of([[0.3, 0.7], [0.6, 0.4]], [1, 1], reference).scores
+    array([0.7, 0.4])
+    """
+    return _outcomes(answers, labels, reference)[0]
+
+
+def scores_of(answers: Sequence[Any], reference: Reference) -> NDArray[np.float64] | None:
+    """Return the probabilities of outputs: of the positive class, or of all of several classes.
+
+    None where outputs are no probabilities. A row without an output is NaN.
+    """
+    if not reference.scores:
+        return None
+    try:
+        table = np.array(answers, dtype=float)
+    except (TypeError, ValueError):  # mappings, or rows without an output
+        table = np.array(
+            [_listed(answer, len(reference.classes)) for answer in answers], dtype=float
+        )
+    if table.ndim == 2 and table.shape[1] <= 2:
+        return np.asarray(table[:, -1])
+    return table if table.ndim <= 2 else None
+
+
+def _listed(answer: Any, classes: int) -> list[float]:
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    if isinstance(answer, (int, float)):
+        return [1.0 - answer, float(answer)]
+    nothing = [float("nan")] * max(2, classes)
+    return [nothing[0] if one is None else one for one in answer] if answer else nothing
+
+
+def _outcomes(
+    answers: Sequence[Any], labels: Sequence[Any], reference: Reference
+) -> tuple[Outcomes, NDArray[np.bool_]]:
+    """Return outcomes, and which of the rows they are of."""
+    if reference.task == "regression":
+        values = np.array([_number(reference.prediction(one)) for one in answers], dtype=float)
+        truth = np.array([_number(label) for label in labels], dtype=float)
+        kept = np.isfinite(values) & np.isfinite(truth)
+        return Outcomes("regression", truth[kept], values[kept]), kept
+    scores = scores_of(answers, reference) if len(answers) else None
+    classes = list(reference.classes)
+    decided = None
+    if scores is None or not classes:
+        decided = [reference.decide(one) for one in answers]
+        classes = classes or sorted({*labels, *decided} - {None}, key=str)
+    places = {value: place for place, value in enumerate(classes)}
+    truth = np.array([places.get(label, -1) for label in labels], dtype=np.int64)
+    if decided is not None:
+        predicted = np.array([places.get(one, -1) for one in decided], dtype=np.int64)
+    elif scores is not None and scores.ndim == 2:
+        predicted = np.asarray(np.nan_to_num(scores).argmax(axis=1), dtype=np.int64)
+    else:
+        assert scores is not None
+        # of equal probabilities the first class is the answer, as from argmax; of a single score
+        # half is enough
+        pairs = isinstance(answers[0], (list, tuple, dict)) and len(answers[0]) > 1
+        predicted = (scores > 0.5 if pairs else scores >= 0.5).astype(np.int64)
+    kept = (truth >= 0) & (predicted >= 0)
+    if scores is not None:
+        kept &= np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1))
+        scores = scores[kept]
+    truth, predicted = truth[kept], predicted[kept]
+    if len(classes) > 2:
+        return Outcomes("multiclass", truth, predicted, scores), kept
+    last = len(classes) - 1
+    return Outcomes("binary", truth == last, predicted == last, scores), kept
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _raw(column: ColumnElement[Any]) -> ColumnElement[str]:
+    # as text, decoded all at once: value by value it would take several times as long
+    return sa.cast(column, sa.Text)
+
+
+def _decoded(texts: Sequence[str | None]) -> list[Any]:
+    listed = ",".join("null" if text is None else text for text in texts)
+    return list(msgspec.json.decode(f"[{listed}]"))
