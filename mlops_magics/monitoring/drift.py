@@ -1,45 +1,49 @@
 """Drift: which columns of the traffic differ from the reference, and how sure that is.
 
 A column counts as drifted only if the difference is **significant** (p-values of all columns and
-checks together corrected after Benjamini and Hochberg, "Controlling the false discovery rate",
-1995), **large enough to matter**, and seen on **enough rows**. Three checks a column:
+checks together corrected after Benjamini and Hochberg, against a threshold that is calibrated on
+windows drawn from the reference), **large enough to matter**, and seen on **enough rows**. The
+checks of a column (`profiles.significance`):
 
-- distribution: chi-squared on pooled bins, for numbers also Kolmogorov-Smirnov (the smaller
-  p-value, doubled); effect: the population stability index less its mean under no shift, at
-  least 0.1;
-- missing values: chi-squared of the null rate; effect: two percentage points;
-- unseen categories: binomial against the chance that the reference itself leaves for a new
-  category (Good, "The population frequencies of species", 1953); effect: one per cent.
+- distribution: chi-squared on pooled bins, for numbers also Kolmogorov-Smirnov; effect: the
+  population stability index less its mean under no shift, at least 0.1;
+- missing values, and values of the wrong type: their share of the rows; effect: two percentage
+  points, and one;
+- unseen categories: against the room that the reference leaves for new ones; effect: one per cent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlops_magics.monitoring import statistics
-from mlops_magics.profiles import Calibration, Categorical, Numeric, Profile
+from mlops_magics.profiles import Calibration, Categorical, Numeric, Profile, significance
+from mlops_magics.profiles.significance import LEAST, Tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CRITERIA", "RATE", "Drift", "compare", "persists"]
+__all__ = ["CRITERIA", "RATE", "UNCALIBRATED", "Drift", "compare", "persists"]
 
 RATE = 0.01
 LEAST_ROWS = 100
-LEAST_PSI = 0.1
-LEAST_NULLS = 0.02
-LEAST_UNSEEN = 0.01
 
 CRITERIA = (
     f"drifted: at least {LEAST_ROWS} rows, significant over all columns together (of windows like "
-    f"the reference {RATE:.0%} are; Benjamini-Hochberg), and PSI beyond chance of {LEAST_PSI:g}, "
-    f"{LEAST_NULLS:.0%} more or fewer nulls, or {LEAST_UNSEEN:.0%} unseen categories"
+    f"the reference {RATE:.0%} are; Benjamini-Hochberg), and PSI beyond chance of "
+    f"{LEAST['distribution']:g}, {LEAST['nulls']:.0%} more or fewer nulls, or "
+    f"{LEAST['unseen']:.0%} unseen categories or values of the wrong type"
 )
 """The rule in a sentence, shown beside every verdict."""
+
+UNCALIBRATED = (
+    "the package has no calibrated thresholds: how often windows like the training data alarm is "
+    "known for independent columns only; packaged again, the model gets them"
+)
 
 
 @dataclass(frozen=True)
@@ -96,21 +100,12 @@ class Drift:
     invalid: int = 0
 
 
-@dataclass
-class _Check:
-    """A hypothesis: its p-value, whether the effect is large enough, and the words for it."""
-
-    column: str
-    p_value: float
-    matters: bool
-    reason: str
-
-
 def compare(
     reference: Profile,
     current: Profile,
     *,
     calibration: Calibration | None = None,
+    masked: Collection[str] = (),
     rate: float = RATE,
     least_rows: int = LEAST_ROWS,
 ) -> list[Drift]:
@@ -125,6 +120,8 @@ def compare(
     calibration : Calibration, optional
         Of the reference. Without it the threshold is the rate itself, which is right for
         continuous columns that are independent of each other.
+    masked : collection of str
+        Columns whose values were not kept: nothing is said of them.
     rate : float
         Asked false-alarm rate: the share of windows like the reference that have any significant
         column.
@@ -145,50 +142,45 @@ def compare(
     >>> {d.name: d.drifted for d in compare(reference, Profile.of(late, reference))}
     {'hour': True, 'month': False}
     """
-    from scipy.stats import false_discovery_control
-
-    found: dict[str, dict[str, Any]] = {}
-    checks: list[_Check] = []
-    for name, column in reference.columns.items():
-        seen = current.columns[name]
-        found[name] = _distances(column, seen) | {"rows": current.rows}
-        found[name]["nulls"] = {
-            "reference": _rate(column.nulls, reference.rows),
-            "current": _rate(seen.nulls, current.rows),
-        }
-        if current.rows >= least_rows:
-            checks += _checks(name, column, seen, reference.rows, current.rows, found[name])
-    corrected = false_discovery_control([check.p_value for check in checks]) if checks else []
-    smallest: dict[str, float] = {}
-    reasons: dict[str, list[str]] = {}
     threshold, measured = rate, None
     if calibration is not None:
         threshold = calibration.threshold(current.rows, rate)
         measured = calibration.measured(current.rows, rate)
-    for check, value in zip(checks, corrected, strict=True):
-        smallest[check.column] = min(smallest.get(check.column, 1.0), float(value))
-        if check.matters and value <= threshold:
-            reasons.setdefault(check.column, []).append(check.reason)
-    result = []
-    for name, values in found.items():
-        why = reasons.get(name, [])
-        if current.rows >= least_rows and values["invalid"] >= LEAST_UNSEEN * current.rows:
-            why = [*why, f"{values['invalid']} values are not {values['type']}"]
-        # time always moves on; that is no finding
-        known = current.rows >= least_rows and (name in smallest or bool(why))
-        result.append(
-            Drift(
-                name=name,
-                q_value=smallest.get(name),
-                significant=smallest[name] <= threshold if name in smallest else None,
-                drifted=bool(why) if known else None,
-                threshold=threshold,
-                false_alarms=None if measured is None else measured[1],
-                reasons=tuple(why),
-                **values,
-            )
+    enough = current.rows >= least_rows
+    tests = {
+        name: significance.check(column, Tally.of(column), Tally.of(current.columns[name]))
+        for name, column in reference.columns.items()
+        if name not in masked
+    }
+    outcomes = [(name, kind, one) for name, kinds in tests.items() for kind, one in kinds.items()]
+    p_values = np.array([[one.p_value.item() for _, _, one in outcomes]])
+    corrected = significance.corrected(p_values)[0] if outcomes else []
+    smallest: dict[str, float] = {}
+    reasons: dict[str, list[str]] = {name: [] for name in reference.columns}
+    for (name, kind, outcome), value in zip(outcomes, corrected, strict=True):
+        if enough and not np.isnan(value):
+            smallest[name] = min(smallest.get(name, 1.0), float(value))
+            if value <= threshold and outcome.effect.item() >= LEAST[kind]:
+                reasons[name].append(_reason(kind, name, reference, current))
+    return [
+        Drift(
+            name=name,
+            rows=current.rows,
+            nulls={
+                "reference": _rate(column.nulls, reference.rows),
+                "current": _rate(current.columns[name].nulls, current.rows),
+            },
+            p_value=_number(tests.get(name, {}).get("distribution")),
+            q_value=smallest.get(name),
+            significant=smallest[name] <= threshold if name in smallest else None,
+            drifted=bool(reasons[name]) if name in smallest else None,
+            threshold=threshold,
+            false_alarms=None if measured is None else measured[1],
+            reasons=tuple(reasons[name]),
+            **_distances(column, current.columns[name]),
         )
-    return result
+        for name, column in reference.columns.items()
+    ]
 
 
 def persists(verdicts: Sequence[bool | None], windows: int) -> bool:
@@ -213,88 +205,55 @@ def persists(verdicts: Sequence[bool | None], windows: int) -> bool:
 
 
 def _distances(reference: Numeric | Categorical, current: Numeric | Categorical) -> dict[str, Any]:
-    """Distances and tests of one column, whatever the number of rows."""
+    """Distances and a test's statistic of one column, whatever the number of rows."""
     before, after = reference.bins, current.bins
     values: dict[str, Any] = {
         "type": reference.type,
         "psi": statistics.population_stability(before, after),
         "js": statistics.jensen_shannon(before, after),
         "invalid": current.invalid,
+        "unseen": _unseen(reference, current),
     }
-    ordered = isinstance(reference, Numeric)
-    test = statistics.chi_squared(*statistics.pool(before, after, ordered=ordered))
-    p_value = None if test is None else test.p_value
     if isinstance(reference, Numeric):
         values["wasserstein"] = statistics.wasserstein(before, after, _positions(reference))
-        other = statistics.kolmogorov_smirnov(before, after)
-        if other is not None and p_value is not None:
-            p_value = min(1.0, 2 * min(p_value, other.p_value))
-        test = other
-    elif isinstance(current, Categorical):
-        values["unseen"] = tuple(current.unseen)
+        test = statistics.kolmogorov_smirnov(before, after)
+    else:
+        test = statistics.chi_squared(*statistics.pool(before, after, ordered=False))
     values["statistic"] = None if test is None else test.statistic
-    values["p_value"] = p_value
     return values
 
 
-def _checks(
-    name: str,
-    reference: Numeric | Categorical,
-    current: Numeric | Categorical,
-    reference_rows: int,
-    rows: int,
-    values: Mapping[str, Any],
-) -> list[_Check]:
-    checks = []
-    if values["p_value"] is not None and reference.type != "datetime":
-        before, after = statistics.pool(
-            reference.bins, current.bins, ordered=isinstance(reference, Numeric)
-        )
-        psi = statistics.population_stability(before, after) or 0.0
-        chance = (len(before) - 1) * (1 / before.sum() + 1 / after.sum())
-        checks.append(
-            _Check(
-                name,
-                values["p_value"],
-                psi - chance >= LEAST_PSI,
-                f"distribution: PSI {values['psi']:.2f}",
-            )
-        )
-    table = (
-        [reference.nulls, reference_rows - reference.nulls],
-        [current.nulls, rows - current.nulls],
-    )
-    test = statistics.chi_squared(*table)
-    if test is not None:
-        was, now = reference.nulls / reference_rows, current.nulls / rows
-        checks.append(
-            _Check(
-                name,
-                test.p_value,
-                abs(now - was) >= LEAST_NULLS,
-                f"missing values: {was:.1%} became {now:.1%}",
-            )
-        )
-    if isinstance(reference, Categorical) and isinstance(current, Categorical):
-        checks += _unseen(name, reference, current)
-    return checks
+def _unseen(reference: Numeric | Categorical, current: Numeric | Categorical) -> tuple[str, ...]:
+    """Name the categories that a reference does not have, where it names all that it has."""
+    if not isinstance(reference, Categorical) or not isinstance(current, Categorical):
+        return ()
+    if not reference.complete:
+        return ()
+    counts = zip(reference.categories, reference.counts, current.counts, strict=True)
+    return (*(name for name, was, now in counts if now and not was), *current.unseen)
 
 
-def _unseen(name: str, reference: Categorical, current: Categorical) -> list[_Check]:
-    from scipy.stats import binom
+def _reason(kind: str, name: str, reference: Profile, current: Profile) -> str:
+    """Say a finding in words."""
+    before, after = reference.columns[name], current.columns[name]
+    if kind == "distribution":
+        return f"distribution: PSI {statistics.population_stability(before.bins, after.bins):.2f}"
+    if kind == "nulls":
+        was, now = before.nulls / reference.rows, after.nulls / current.rows
+        return f"missing values: {was:.1%} became {now:.1%}"
+    if kind == "invalid":
+        return f"{after.invalid} values are not {before.type}"
+    names = _unseen(before, after)
+    share = after.bins[before.bins == 0].sum() / after.count
+    named = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    return f"unseen categories: {named} ({share:.1%})"
 
-    unseen = sum(current.unseen.values()) + current.unseen_rest
-    if not unseen or not reference.count:
-        return []
-    # Good and Turing: the chance of a new category is about the share of those seen once
-    once = sum(1 for count in reference.counts if count == 1)
-    chance = (once + 1) / (reference.count + 1)
-    named = ", ".join(list(current.unseen)[:3]) + (" …" if len(current.unseen) > 3 else "")
-    p_value = float(binom.sf(unseen - 1, current.count, min(1.0, chance)))
-    share = unseen / current.count
-    return [
-        _Check(name, p_value, share >= LEAST_UNSEEN, f"unseen categories: {named} ({share:.1%})")
-    ]
+
+def _number(outcome: significance.Finding | None) -> float | None:
+    """Return a p-value; None where the test says nothing."""
+    if outcome is None or np.isnan(outcome.p_value.item()):
+        return None
+    return float(outcome.p_value.item())
 
 
 def _positions(column: Numeric) -> NDArray[np.float64]:

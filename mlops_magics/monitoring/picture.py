@@ -17,7 +17,7 @@ from mlops_magics.monitoring import backlog, latency, quality, spans, traffic, w
 from mlops_magics.monitoring.alerts import conditions, states
 from mlops_magics.monitoring.alerts import policy as alert_policy
 from mlops_magics.monitoring.alerts.conditions import Finding
-from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, Drift, compare
+from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, UNCALIBRATED, Drift, compare
 from mlops_magics.monitoring.features import feature
 from mlops_magics.monitoring.references import PREDICTION, Reference, References
 from mlops_magics.records import Record
@@ -334,11 +334,17 @@ def _compared(
     notes = [CRITERIA]
     if window.profile.rows < LEAST_ROWS:
         notes = [f"{window.profile.rows} rows are too few to call drift; {LEAST_ROWS} are needed"]
+    if reference.calibration is None:
+        notes.append(UNCALIBRATED)
     if window.profile.extra:
         notes.append("columns the model does not know: " + ", ".join(window.profile.extra))
     before, after = reference.profile.columns, window.profile.columns
     drifts = compare(
-        reference.profile, window.profile, calibration=reference.calibration, rate=rate
+        reference.profile,
+        window.profile,
+        calibration=reference.calibration,
+        masked=reference.masked,
+        rate=rate,
     )
     found = [feature(drift, before[drift.name], after[drift.name]) for drift in drifts]
     features = [one for one in found if one["name"] != PREDICTION]

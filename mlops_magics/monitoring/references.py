@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,6 +16,9 @@ from sqlalchemy.engine import Connection
 from mlops_magics.measures.baseline import Baseline
 from mlops_magics.profiles import Calibration, Profile
 from mlops_magics.store import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["PREDICTION", "Reference", "References"]
 
@@ -36,12 +40,18 @@ class Reference:
         The test report's JSON; empty if the package has none.
     calibration : Calibration or None
         Of drift's threshold; None if the package has none.
+    masked : frozenset of str
+        Columns whose values the endpoint does not keep, so that nothing can be said of them.
+    folder : Path or None
+        Where it was read.
     """
 
     profile: Profile | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    masked: frozenset[str] = frozenset()
+    folder: Path | None = None
 
     @classmethod
     def load(cls, package: Path) -> Reference:
@@ -57,7 +67,17 @@ class Reference:
         found = {name: _json(folder / f"{name}.json") for name in names}
         profile = Profile.from_dict(found["reference"]) if found["reference"] else None
         drawn = Calibration.from_dict(found["calibration"]) if found["calibration"] else None
-        return cls(profile, found["manifest"], found["report"], drawn)
+        return cls(profile, found["manifest"], found["report"], drawn, folder=folder)
+
+    def rows(self) -> pd.DataFrame | None:
+        """Return the bins of some training rows (`Profile.codes`); None if the package has none."""
+        import pyarrow.parquet as pq
+
+        path = None if self.folder is None else self.folder / "rows.parquet"
+        if path is None or not path.is_file():
+            return None
+        frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
+        return frame
 
     @property
     def task(self) -> str | None:
@@ -130,16 +150,24 @@ class References:
 
     def of(self, connection: Connection, revision: int) -> Reference:
         """Return a revision's reference; an empty one if it or its package is unknown."""
-        query = sa.select(tables.revisions.c.package).where(tables.revisions.c.id == revision)
-        package = connection.execute(query).scalar()
-        if package is None:
+        query = (
+            sa.select(tables.revisions.c.package, tables.endpoints.c.settings)
+            .join_from(tables.revisions, tables.endpoints)
+            .where(tables.revisions.c.id == revision)
+        )
+        row = connection.execute(query).one_or_none()
+        if row is None:
             return Reference()
-        if package not in self._known:
-            found = Reference.load(Path(package))
-            if found.manifest:
-                self._known[package] = found
-            return found
-        return self._known[package]
+        found = self._known.get(row.package) or Reference.load(Path(row.package))
+        if found.manifest:
+            self._known[row.package] = found
+        return dataclasses.replace(found, masked=_masked(row.settings))
+
+
+def _masked(settings: Mapping[str, Any] | None) -> frozenset[str]:
+    found = (settings or {}).get("log") or {}
+    # endpoints of version 0.1 have a word there
+    return frozenset(found.get("mask") or () if isinstance(found, Mapping) else ())
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mlops_magics.profiles import significance
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -156,46 +158,26 @@ def wasserstein(
 
 
 def pool(
-    reference: ArrayLike, current: ArrayLike, *, ordered: bool, least: float = 5.0
+    reference: ArrayLike, current: ArrayLike, *, ordered: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Join sparse bins until each has enough expected counts.
+    """Join sparse bins until each is expected to have five counts on the smaller side.
 
-    Parameters
-    ----------
-    reference : array of counts
-        What was expected.
-    current : array of counts
-        What came, on the same bins.
-    ordered : bool
-        Whether neighbours are joined (a histogram), or all sparse bins into one (categories).
-    least : float
-        Counts that each bin must be expected to have on the smaller side.
+    See `profiles.significance.pool`, which does it for many windows.
 
     Examples
     --------
     >>> pool([40, 1, 1, 50], [40, 2, 1, 50], ordered=True)
     (array([40., 52.]), array([40., 53.]))
     """
-    table = np.array([reference, current], dtype=float)
-    expected = table.sum(axis=0) * table.sum(axis=1).min() / max(1.0, table.sum())
-    if ordered:
-        groups, group, held = np.empty(len(expected), dtype=int), 0, 0.0
-        for place, value in enumerate(expected):
-            groups[place] = group
-            held += value
-            if held >= least:
-                group, held = group + 1, 0.0
-        if 0 < held < least and group:
-            groups[groups == group] = group - 1
-    else:
-        sparse = expected < least
-        groups = np.where(sparse, np.count_nonzero(~sparse), np.cumsum(~sparse) - 1)
-        if sparse.any() and expected[sparse].sum() < least and not sparse.all():
-            smallest = groups[int(np.argmin(np.where(sparse, np.inf, expected)))]
-            groups[sparse] = smallest
-    size = int(groups.max(initial=0)) + 1
-    first, second = np.array([np.bincount(groups, weights=row, minlength=size) for row in table])
-    filled = (first + second) > 0
+    first, second = (
+        side[0]
+        for side in significance.pool(
+            np.atleast_2d(np.asarray(reference, dtype=float)),
+            np.atleast_2d(np.asarray(current, dtype=float)),
+            ordered=ordered,
+        )
+    )
+    filled = first + second > 0
     return first[filled], second[filled]
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlops_magics.profiles import Profile
 from mlops_magics.records import plain
 
-__all__ = ["golden_rows", "outputs_of", "reference_profile", "same_outputs", "split"]
+__all__ = ["golden_rows", "outputs_of", "reference_frame", "same_outputs", "split"]
 
 GOLDEN = 20
 REFERENCE = 50_000
@@ -118,13 +117,13 @@ def same_outputs(first: Any, second: Any) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
-def reference_profile(data: Any, predicted: Any, classes: list[Any] | None) -> Profile:
-    """Profile training features and the predictions on them, the latter as ``prediction``.
+def reference_frame(data: Any, predicted: Any, classes: list[Any] | None) -> pd.DataFrame:
+    """Return training features and the predictions on them, the latter as ``prediction``.
 
     Parameters
     ----------
     data : DataFrame of shape (n_rows, n_features), array, or arrays by name
-        The training features, or a sample of them; of arrays only the predictions are profiled.
+        The training features, or a sample of them; of arrays only the predictions are taken.
     predicted : array-like
         The model's output for these rows; of probabilities, the last class's where there are two,
         else the most probable class.
@@ -135,7 +134,7 @@ def reference_profile(data: Any, predicted: Any, classes: list[Any] | None) -> P
     frame = data.copy(deep=False) if isinstance(data, pd.DataFrame) else pd.DataFrame()
     if values is not None and "prediction" not in frame.columns:
         frame["prediction"] = values
-    return Profile.of(frame)
+    return frame
 
 
 def _one_column(predicted: Any, classes: list[Any] | None) -> Any:

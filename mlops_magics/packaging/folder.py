@@ -10,11 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from mlops_magics.packaging import environment, examples
 from mlops_magics.packaging.flavors import Written
+from mlops_magics.profiles import Profile, calibrate
 from mlops_magics.records import plain
 from mlops_magics.store import packages
 
@@ -24,7 +28,10 @@ __all__ = [
     "write_json",
     "write_manifest",
     "write_mlmodel",
+    "write_reference",
 ]
+
+ROWS = 2000  # of the reference whose bins are kept
 
 _ALWAYS = ("mlflow", "numpy", "pandas", "scipy")
 
@@ -54,6 +61,22 @@ def write_examples(folder: Path, golden: Any, outputs: list[Any]) -> None:
     write_json(
         folder / "mlops" / "golden.json", {"inputs": examples.split(golden), "outputs": outputs}
     )
+
+
+def write_reference(folder: Path, frame: pd.DataFrame) -> None:
+    """Write what traffic is compared with: profile, thresholds of drift, and some rows.
+
+    Of the rows only the bins are kept, no value: they show which values come together.
+    """
+    profile = Profile.of(frame)
+    write_json(folder / "mlops" / "reference.json", profile.to_dict())
+    thresholds = calibrate(frame, profile)
+    if thresholds is not None:
+        write_json(folder / "mlops" / "calibration.json", thresholds.to_dict())
+    chosen = np.random.default_rng(0).permutation(len(frame))[:ROWS]
+    codes = pa.Table.from_pandas(profile.codes(frame.iloc[chosen]), preserve_index=False)
+    if codes.num_columns:
+        pq.write_table(codes, folder / "mlops" / "rows.parquet")
 
 
 _ONLY = examples.UNNAMED

@@ -304,8 +304,7 @@ def _describe(
     classes = getattr(model, "classes_", None)
     listed = None if classes is None else list(plain(list(classes)))
     folder.write_examples(private, golden, outputs)
-    profile = examples.reference_profile(sample, predicted, listed)
-    folder.write_json(private / "mlops" / "reference.json", profile.to_dict())
+    folder.write_reference(private, examples.reference_frame(sample, predicted, listed))
     framed, inputs = isinstance(features, pd.DataFrame), signature.input_columns(features)
     content = {
         "task": _task(model, listed),

@@ -6,8 +6,8 @@ the bins of its reference, so windows, workers and machines merge by adding coun
 row is constant and the size does not grow with traffic.
 """
 
-from mlops_magics.profiles.calibration import Calibration
+from mlops_magics.profiles.calibration import Calibration, calibrate
 from mlops_magics.profiles.columns import Categorical, Column, Numeric
 from mlops_magics.profiles.profile import Profile
 
-__all__ = ["Calibration", "Categorical", "Column", "Numeric", "Profile"]
+__all__ = ["Calibration", "Categorical", "Column", "Numeric", "Profile", "calibrate"]

@@ -2,22 +2,36 @@
 
 Columns are correlated, skewed and discrete; p-values of textbooks are then too large or too small.
 So windows are drawn from the reference itself, and the threshold is what the asked share of them
-falls below.
+falls below. The reference is a sample too: for each window another one of its size is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mlops_magics.errors import InvalidArgument
+from mlops_magics.profiles.profile import Profile
+from mlops_magics.profiles.significance import LEAST, Tally, check, corrected
 
-__all__ = ["Calibration"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+__all__ = ["Calibration", "calibrate"]
 
 FORMAT = 1
+LEAST_ROWS = 100  # of the smallest windows, and of a reference that can be drawn from
+LARGEST = 25_600  # rows of the largest windows
+WINDOWS = 3000  # drawn of a size; fewer where columns are more than …
+COLUMNS = 100
+FITTED = 2 / 3  # of them the threshold is taken from, the others measure the false-alarm rate
+RATES = (0.001, 0.01, 0.05, 0.1)
+TAIL = 0.05  # below this share of the windows the tail's form is taken from all sizes together
 
 
 @dataclass(frozen=True)
@@ -105,3 +119,164 @@ class Calibration:
         for key in ("thresholds", "significant", "drifted"):
             fields[key] = tuple(map(tuple, fields[key]))
         return cls(**fields)
+
+
+def calibrate(
+    frame: pd.DataFrame,
+    profile: Profile,
+    *,
+    sizes: Sequence[int] | None = None,
+    reference_rows: int | None = None,
+    seed: int = 0,
+) -> Calibration | None:
+    """Find thresholds by drawing windows from the reference's own rows.
+
+    Whole rows are drawn, so that columns stay as dependent on each other as they are. Rows are
+    only counted: each is a number for each column, its bin. A window is a sum of two of half its
+    size, drawn in turn, from lots of a hundred rows (a bootstrap of lots). The tail is taken to be
+    a power of the threshold, with an exponent after Hill, "A simple general approach to inference
+    about the tail of a distribution" (1975), from all sizes together.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The reference's rows.
+    profile : Profile
+        Theirs.
+    sizes : sequence of int, optional
+        Rows of windows; default: from 100 to 25,600, each four times the one before. Each is
+        rounded to 100 times a power of two.
+    reference_rows : int, optional
+        Rows that the reference profile was made of; default: those of ``profile``.
+    seed : int
+        Of the drawing.
+
+    Returns
+    -------
+    Calibration or None
+        None where there are fewer than 100 rows, or nothing can be tested.
+
+    Examples
+    --------
+    >>> random = np.random.default_rng(0)
+    >>> frame = pd.DataFrame({"x": random.normal(size=2000)})
+    >>> frame["same"] = frame["x"]  # counts twice, but is no second chance of an alarm
+    >>> found = calibrate(frame, Profile.of(frame), sizes=[400])
+    >>> 0.01 < found.threshold(400, 0.01) < 0.03
+    True
+    """
+    if len(frame) < LEAST_ROWS or not profile.columns:
+        return None
+    random = np.random.default_rng(seed)
+    steps = _steps(sizes)
+    number = min(WINDOWS, max(WINDOWS // 5, WINDOWS * COLUMNS // len(profile.columns)))
+    lots = _lots(profile.codes(frame), profile, number, random)
+    reference = _reference(
+        lots, max(1, round((reference_rows or profile.rows) / LEAST_ROWS)), random
+    )
+    smallest, alarms = [], []
+    for step, counts in _windows(lots, random):
+        if step in steps:
+            found = _judge(profile, reference, counts)
+            if found is None:
+                return None
+            smallest.append(found[0])
+            alarms.append(found[1])
+        if step == steps[-1]:
+            break
+    return _fit(tuple(LEAST_ROWS << step for step in steps), smallest, alarms)
+
+
+def _steps(sizes: Sequence[int] | None) -> list[int]:
+    if sizes is None:
+        return list(range(0, int(np.log2(LARGEST / LEAST_ROWS)) + 1, 2))
+    return sorted({max(0, round(float(np.log2(size / LEAST_ROWS)))) for size in sizes})
+
+
+Lots = dict[str, "NDArray[np.int32]"]  # counts by code, of shape (windows, bins + 2)
+
+
+def _lots(codes: pd.DataFrame, profile: Profile, number: int, random: np.random.Generator) -> Lots:
+    """Draw lots of rows and count each column's codes in them."""
+    chosen = random.integers(0, len(codes), number * LEAST_ROWS)
+    lot = np.repeat(np.arange(number), LEAST_ROWS)
+    found = {}
+    for name, known in profile.columns.items():
+        width = len(known.bins) + 2
+        flat = lot * width + codes[name].to_numpy()[chosen]
+        counts = np.bincount(flat, minlength=number * width)
+        found[name] = counts.reshape(number, width).astype(np.int32)
+    return found
+
+
+def _windows(lots: Lots, random: np.random.Generator) -> Iterator[tuple[int, Lots]]:
+    """Give windows of one lot, two, four …, each with its place in this series."""
+    step, windows = 0, lots
+    while True:
+        yield step, windows
+        # each is used twice, so that the windows' mean stays what it is
+        first, second = (random.permutation(_number(lots)) for _ in range(2))
+        windows = {name: counts[first] + counts[second] for name, counts in windows.items()}
+        step += 1
+
+
+def _number(lots: Lots) -> int:
+    return len(next(iter(lots.values())))
+
+
+def _reference(lots: Lots, size: int, random: np.random.Generator) -> Lots:
+    """Draw references of ``size`` lots: the sum of windows of powers of two."""
+    total = {name: np.zeros_like(counts) for name, counts in lots.items()}
+    for step, windows in _windows(lots, random):
+        if size >> step & 1:
+            order = random.permutation(_number(lots))
+            for name, counts in windows.items():
+                total[name] += counts[order]
+        if size >> step == 1:
+            break
+    return total
+
+
+def _judge(
+    profile: Profile, reference: Lots, windows: Lots
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return each window's smallest corrected p-value, and that of the effects that matter."""
+    p_values, matters = [], []
+    for name, known in profile.columns.items():
+        before, after = (Tally.of_counts(side[name]) for side in (reference, windows))
+        for kind, outcome in check(known, before, after).items():
+            p_values.append(outcome.p_value)
+            matters.append(outcome.effect >= LEAST[kind])
+    values = corrected(np.column_stack(p_values))
+    if np.isnan(values).all():
+        return None
+    values = np.where(np.isnan(values), 1.0, values)
+    return values.min(axis=1), np.where(np.column_stack(matters), values, 1.0).min(axis=1)
+
+
+def _fit(
+    sizes: tuple[int, ...],
+    smallest: Sequence[NDArray[np.float64]],
+    alarms: Sequence[NDArray[np.float64]],
+) -> Calibration:
+    fitted = round(FITTED * len(smallest[0]))
+    count = round(TAIL * fitted)
+    tails = [np.maximum(np.sort(values[:fitted]), 1e-300) for values in smallest]
+    spread = np.concatenate([np.log(tail[count] / tail[:count]) for tail in tails]).mean()
+    thresholds, significant, drifted = [], [], []
+    for tail, values, alarm in zip(tails, smallest, alarms, strict=True):
+        row = [
+            tail[count] * (rate / TAIL) ** spread if rate < TAIL else np.quantile(tail, rate)
+            for rate in RATES
+        ]
+        thresholds.append(tuple(float(f"{value:.4g}") for value in row))
+        significant.append(tuple(float(np.mean(values[fitted:] <= value)) for value in row))
+        drifted.append(tuple(float(np.mean(alarm[fitted:] <= value)) for value in row))
+    return Calibration(
+        sizes,
+        RATES,
+        tuple(thresholds),
+        tuple(significant),
+        tuple(drifted),
+        len(smallest[0]) - fitted,
+    )

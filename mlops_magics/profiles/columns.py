@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_magics.errors import InvalidArgument
+from mlops_magics.profiles import values as read
 from mlops_magics.profiles.edges import choose
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "Column",
     "Numeric",
     "add",
+    "codes",
     "count",
     "describe",
     "empty",
@@ -37,7 +39,6 @@ __all__ = [
 COMPLETE = 128  # up to so many categories are all counted by name
 TOP = 50  # of more categories, the most frequent are counted by name
 UNSEEN = 20  # unseen categories that a window keeps by name
-LENGTH = 120  # characters of a category's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,76 +147,12 @@ class Categorical(Column):
         return np.asarray([*self.counts, other], dtype=np.int64)
 
 
-def _type(series: pd.Series) -> str:
-    dtype = series.dtype
-    if pd.api.types.is_bool_dtype(dtype):
-        return "boolean"
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "datetime"
-    if isinstance(dtype, pd.CategoricalDtype):
-        return "categorical"
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
-        return "numeric"
-    kind = pd.api.types.infer_dtype(series, skipna=True)
-    if kind in ("integer", "floating", "mixed-integer-float", "decimal"):
-        return "numeric"
-    return {"boolean": "boolean", "date": "datetime", "datetime": "datetime"}.get(
-        kind, "categorical"
-    )
-
-
-def _numbers(series: pd.Series, kind: str) -> tuple[NDArray[np.float64], int, int]:
-    """Sorted finite values, nulls and invalid values of a column."""
-    nulls = int(series.isna().sum())
-    if kind == "text":
-        values = series.dropna().astype(str).str.len().to_numpy(dtype=float)
-    elif kind == "datetime":
-        times = pd.to_datetime(series, errors="coerce", utc=True)
-        past = (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-        values = past.to_numpy(dtype=float, na_value=np.nan)
-    elif pd.api.types.is_timedelta64_dtype(series.dtype):
-        values = series.dt.total_seconds().to_numpy(dtype=float, na_value=np.nan)
-    elif pd.api.types.is_numeric_dtype(series.dtype):
-        values = (
-            series.to_numpy()
-            if isinstance(series.dtype, np.dtype)
-            else series.to_numpy(dtype=float, na_value=np.nan)
-        )
-        values = (values.real if np.iscomplexobj(values) else values).astype(float)
-    else:
-        values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    finite = np.sort(values[np.isfinite(values)])
-    return finite, nulls, len(series) - nulls - len(finite)
-
-
-def _texts(series: pd.Series) -> tuple[list[str], list[int]]:
-    """Categories by falling frequency (ties by name), and their counts."""
-    try:
-        counted = series.value_counts(dropna=True, sort=False)
-    except TypeError:  # values that have no hash: lists, arrays
-        counted = series.dropna().map(repr).value_counts(sort=False)
-    found: dict[str, int] = {}
-    for value, count in zip(counted.index.tolist(), counted.tolist(), strict=True):
-        if count:  # a categorical dtype lists what does not occur
-            name = _category(value)
-            found[name] = found.get(name, 0) + count
-    ranked = sorted(found, key=lambda name: (-found[name], name))
-    return ranked, [found[name] for name in ranked]
-
-
-def _category(value: object) -> str:
-    # JSON and null values turn integers into floats; 1 and 1.0 are one category
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)[:LENGTH]
-
-
 def describe(series: pd.Series) -> Numeric | Categorical:
     """Profile a column on bins chosen from its values."""
-    kind = _type(series)
+    kind = read.kind(series)
     if kind in ("numeric", "datetime"):
         return _histogram(series, kind, None)
-    names, counts = _texts(series)
+    names, counts = read.texts(series)
     nulls, size = int(series.isna().sum()), sum(counts)
     if kind == "categorical" and len(names) > TOP and len(names) > 0.5 * size:
         return replace(_histogram(series, "text", None), distinct=len(names))
@@ -232,7 +169,9 @@ def describe(series: pd.Series) -> Numeric | Categorical:
 
 
 def _histogram(series: pd.Series, kind: str, edges: tuple[float, ...] | None) -> Numeric:
-    values, nulls, invalid = _numbers(series, kind)
+    numbers, nulls = read.numbers(series, kind)
+    values = np.sort(numbers[np.isfinite(numbers)])
+    invalid = len(series) - nulls - len(values)
     distinct = None
     if edges is None:
         edges = choose(values)
@@ -254,11 +193,27 @@ def _histogram(series: pd.Series, kind: str, edges: tuple[float, ...] | None) ->
     )
 
 
+def codes(series: pd.Series, reference: Numeric | Categorical) -> NDArray[np.int16]:
+    """Return the bin of each value of a column; after the bins come nulls, then invalid values."""
+    size = len(reference.bins)
+    missing = series.isna().to_numpy(dtype=bool)
+    if isinstance(reference, Numeric):
+        numbers, _ = read.numbers(series, reference.type)
+        found = np.searchsorted(reference.edges, numbers, side="right")
+        found[~np.isfinite(numbers)] = size + 1
+    else:
+        known = {name: place for place, name in enumerate(reference.categories)}
+        places, names = read.names(series)
+        # the last of all stands for the places of nulls, -1
+        found = np.array([*(known.get(name, size - 1) for name in names), size])[places]
+    return np.where(missing, size, found).astype(np.int16)
+
+
 def count(series: pd.Series, reference: Numeric | Categorical) -> Numeric | Categorical:
     """Profile a column on a reference's bins."""
     if isinstance(reference, Numeric):
         return _histogram(series, reference.type, reference.edges)
-    found = dict(zip(*_texts(series), strict=True))
+    found = dict(zip(*read.texts(series), strict=True))
     counts = tuple(found.pop(name, 0) for name in reference.categories)
     zero = empty(reference, int(series.isna().sum()))
     assert isinstance(zero, Categorical)

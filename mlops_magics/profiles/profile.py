@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mlops_magics.errors import InvalidArgument
@@ -74,6 +75,33 @@ class Profile:
         }
         extra = {name: len(frame) for name in found if name not in reference.columns}
         return cls(len(frame), columns, extra)
+
+    def codes(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return in which bin each value of a table is, as small numbers.
+
+        After a column's bins come two more: one for nulls, one for values of the wrong type. A
+        column that the table lacks is null.
+
+        Parameters
+        ----------
+        frame : DataFrame of shape (n_rows, any)
+            Columns that the profile does not have are left out.
+
+        Examples
+        --------
+        >>> profile = Profile.of(pd.DataFrame({"origin": ["JFK", "JFK", "LGA"]}))
+        >>> profile.codes(pd.DataFrame({"origin": ["LGA", None, "SFO"]}))["origin"].tolist()
+        [1, 3, 2]
+        """
+        found = {str(name): frame.iloc[:, place] for place, name in enumerate(frame.columns)}
+        return pd.DataFrame(
+            {
+                name: column.codes(found[name], known)
+                if name in found
+                else np.full(len(frame), len(known.bins), dtype=np.int16)
+                for name, known in self.columns.items()
+            }
+        )
 
     def merge(self, other: Profile) -> Profile:
         """Add another profile made on the same reference; see `merge_all`."""

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_magics.monitoring.drift import compare
-from mlops_magics.profiles import Profile
+from mlops_magics.monitoring.drift import compare, persists
+from mlops_magics.profiles import Calibration, Profile, calibrate
 
 
 def draw(rows: int, random: np.random.Generator) -> pd.DataFrame:
@@ -30,18 +30,67 @@ def reference() -> Profile:
     return Profile.of(draw(20_000, np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("rows", [100, 400, 3000])
-def test_windows_of_the_reference_itself_rarely_drift(reference, rows):
+@pytest.fixture(scope="module")
+def calibration(reference) -> Calibration:
+    return calibrate(draw(20_000, np.random.default_rng(0)), reference)
+
+
+@pytest.mark.parametrize("rows", [120, 1500])
+def test_windows_like_the_reference_rarely_drift(reference, calibration, rows):
     random = np.random.default_rng(rows)
-    windows = 150
-    flagged = sum(
-        any(
-            drift.drifted for drift in compare(reference, Profile.of(draw(rows, random), reference))
-        )
-        for _ in range(windows)
-    )
-    # the asked rate is 1 % of windows with any finding; 6 of 150 has a chance below 1e-3 at it
-    assert flagged <= 6
+    found = [
+        compare(reference, Profile.of(draw(rows, random), reference), calibration=calibration)
+        for _ in range(40)
+    ]
+    # the asked rate is 1 % of windows with any finding; 4 of 40 has a chance below 1e-3 at it
+    assert sum(any(one.significant for one in window) for window in found) < 4
+    assert sum(any(one.drifted for one in window) for window in found) < 4
+
+
+def test_a_verdict_says_its_threshold_and_how_often_null_windows_alarm(reference, calibration):
+    window = Profile.of(draw(800, np.random.default_rng(8)), reference)
+    for drift in compare(reference, window, calibration=calibration, rate=0.05):
+        assert drift.threshold == calibration.threshold(800, 0.05)
+        assert drift.significant == (drift.q_value <= drift.threshold)
+        assert drift.false_alarms == calibration.measured(800, 0.05)[1]
+    plain = compare(reference, window)
+    assert {(drift.threshold, drift.false_alarms) for drift in plain} == {(0.01, None)}
+
+
+def test_a_column_that_is_not_kept_has_no_verdict(reference):
+    frame = draw(500, np.random.default_rng(3)).assign(hour=None)
+    window = Profile.of(frame, reference)
+    found = {d.name: d for d in compare(reference, window, masked={"hour"})}
+    assert found["hour"].drifted is None
+    assert found["hour"].reasons == ()
+    assert found["normal"].drifted is False
+
+
+def test_values_of_the_wrong_type_that_the_reference_has_too_are_no_finding():
+    train = pd.DataFrame({"x": np.random.default_rng(1).normal(size=3000)})
+    train.loc[::20, "x"] = np.inf
+    reference = Profile.of(train)
+    (same,) = compare(reference, Profile.of(train.iloc[:600], reference))
+    assert (same.invalid, same.drifted) == (30, False)
+    (more,) = compare(reference, Profile.of(train.assign(x=np.inf).iloc[:600], reference))
+    assert more.reasons == ("600 values are not numeric",)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lasts"),
+    [
+        ([True, True, True], True),
+        ([False, True, True, True], True),
+        ([True, True, None, True], True),
+        ([True, True], False),
+        ([True, False, True, True], False),
+        ([True, True, True, False], False),
+        ([None, None, None], False),
+        ([], False),
+    ],
+)
+def test_a_finding_lasts_when_the_last_windows_with_a_verdict_all_have_it(verdicts, lasts):
+    assert persists(verdicts, 3) is lasts
 
 
 SHIFTS = {

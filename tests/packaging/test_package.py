@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from mlops_magics import errors
 from mlops_magics.packaging import package
+from mlops_magics.profiles import Calibration, Profile
 from mlops_magics.store import models
 from mlops_magics.testing import test as run_tests
 
@@ -180,6 +181,20 @@ def test_a_package_names_its_five_drivers_and_locks_its_environment(workspace, f
     assert any(None in row for row in golden["inputs"]["data"])
     reference = json.loads((packed.path / "mlops" / "reference.json").read_text())
     assert "prediction" in reference["columns"]
+
+
+def test_a_package_keeps_drifts_thresholds_and_the_bins_of_some_rows(workspace, flights, pipeline):
+    packed = package(pipeline, data=flights, target="late", workspace=workspace)
+    profile = Profile.from_dict(json.loads((packed.path / "mlops" / "reference.json").read_text()))
+    kept = json.loads((packed.path / "mlops" / "calibration.json").read_text())
+    found = Calibration.from_dict(kept)
+    assert 0.001 < found.threshold(1000, 0.01) < 0.1
+    rows = pd.read_parquet(packed.path / "mlops" / "rows.parquet")
+    assert list(rows) == list(profile.columns)
+    assert len(rows) == min(2000, len(flights))
+    for name, column in profile.columns.items():
+        # bins, not values: nothing of a row can be read but in which bin it is
+        assert rows[name].between(0, len(column.bins) + 1).all()
 
 
 def test_mlflow_shows_the_package_as_a_ready_model_of_its_run(workspace, flights, pipeline):

@@ -13,9 +13,10 @@ from typing import Any
 
 from mlops_magics.monitoring import latency
 from mlops_magics.monitoring.alerts.policy import SEVERITIES, Policy
-from mlops_magics.monitoring.drift import LEAST_NULLS, LEAST_UNSEEN, Drift
+from mlops_magics.monitoring.drift import Drift
 from mlops_magics.monitoring.references import PREDICTION
 from mlops_magics.monitoring.windows import Window
+from mlops_magics.profiles.significance import LEAST
 from mlops_magics.records import plain
 
 __all__ = ["KINDS", "Finding", "of_columns", "of_quality", "of_requests", "summary"]
@@ -164,10 +165,10 @@ def _beyond(hits: int, total: int, limit: float | None) -> float | None:
 def _is_bad(drift: Drift) -> bool:
     """Whether it is about values that are missing, of the wrong type or new."""
     before, now = drift.nulls.get("reference"), drift.nulls.get("current")
-    missing = None not in (before, now) and (now or 0.0) - (before or 0.0) >= LEAST_NULLS
+    missing = None not in (before, now) and (now or 0.0) - (before or 0.0) >= LEAST["nulls"]
     share = drift.invalid / drift.rows if drift.rows else 0.0
     unseen = any(reason.startswith("unseen") for reason in drift.reasons)
-    return missing or share >= LEAST_UNSEEN or unseen
+    return missing or share >= LEAST["invalid"] or unseen
 
 
 def _is_missing(drift: Drift) -> bool:

@@ -119,6 +119,7 @@ class Judgement:
             reference.profile,
             window.profile,
             calibration=reference.calibration,
+            masked=reference.masked,
             rate=self.policy.false_alarms,
             least_rows=self.policy.rows,
         )
