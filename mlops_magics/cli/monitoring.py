@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import DATA, DURATION, ENDPOINT, rows_of
+from mlops_magics.cli.parameters import DURATION, ENDPOINT, SCORED
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -23,14 +23,22 @@ __all__ = ["feedback", "monitor"]
     in_notebook="%mlops_feedback flight-delay --labels labels --label-column late",
 )
 @click.argument("endpoint", type=ENDPOINT)
-@click.option("--labels", type=DATA, required=True, help="Ids and labels: dataset or table.")
-@click.option("--id-column", default="prediction_id", show_default=True)
+@click.option("--labels", type=SCORED, required=True, help="Ids and labels: dataset or table.")
+@click.option(
+    "--id-column",
+    default="prediction_id",
+    show_default=True,
+    help="Predictions' ids, or those that the callers sent.",
+)
 @click.option("--label-column", default="label", show_default=True)
 def feedback(
     endpoint: str, labels: Any, id_column: str, label_column: str, workspace: Workspace | None
 ) -> Any:
-    """Tell what really happened: LABELS join ENDPOINT's predictions by their id."""
-    labels = rows_of(labels, workspace)
+    """Tell what really happened: LABELS join ENDPOINT's predictions by their id.
+
+    What is not fit (an unknown id, a label that the model does not have) is left out and named;
+    all others are stored. A label for a prediction that has one already replaces it.
+    """
     return mlops.feedback(
         endpoint, labels, id_column=id_column, label_column=label_column, workspace=workspace
     )

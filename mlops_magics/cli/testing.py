@@ -62,6 +62,14 @@ GATE = _Gate()
     help="Column to test by; repeatable.",
 )
 @click.option(
+    "--group",
+    "--groups",
+    "groups",
+    type=COLUMN,
+    multiple=True,
+    help="Column that says who belongs to which group of people; repeatable.",
+)
+@click.option(
     "--max-gap",
     "gaps",
     type=Pairs(numbers=True),
@@ -81,6 +89,7 @@ def test(
     maximum: tuple[Mapping[str, float | str], ...],
     no_worse_than: Any,
     slices: tuple[str, ...],
+    groups: tuple[str, ...],
     gaps: tuple[Mapping[str, float], ...],
     name: str | None,
     run: str | None,
@@ -100,6 +109,7 @@ def test(
         max=gather(maximum),
         no_worse_than=no_worse_than,
         slices=slices,
+        groups=groups,
         max_gap=gather(gaps),
         name=name,
         run=run or current().run_of(model),

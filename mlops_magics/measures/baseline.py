@@ -104,12 +104,14 @@ class Baseline:
         if given is not None:
             relation = Relation.of(*given, probability=outcomes.task != "regression")
         parts = {}
+        named = {str(name): frame.iloc[:, place] for place, name in enumerate(frame.columns)}
         for column in list(dict.fromkeys(columns))[:COLUMNS]:
+            values = named[column].rename(column)
             try:
-                cut = Cut.of(frame[column])
+                cut = Cut.of(values)
             except TypeError:  # values that have no hash: lists, arrays
                 continue
-            codes = cut.parts(frame[column])
+            codes = cut.parts(values)
             rows = np.bincount(codes[codes >= 0], minlength=len(cut.names))
             found = parts_of(outcomes, codes, len(cut.names), relation)
             parts[column] = Part(cut, tuple(rows.tolist()), tuple(map(_known, found)))

@@ -60,9 +60,9 @@ def permuted(
     for place, name in enumerate(frame.columns):
         if time.monotonic() > end:
             return {}
-        column = frame.iloc[random.permutation(len(frame)), place]
-        column.index = frame.index
-        gained = losses(frame.assign(**{str(name): column})) - before
+        changed = frame.copy(deep=False)
+        changed.isetitem(place, frame.iloc[random.permutation(len(frame)), place].array)
+        gained = losses(changed) - before
         half = Z * float(np.std(gained, ddof=1)) / math.sqrt(len(gained)) if len(gained) > 1 else 0
         found[str(name)] = (float(gained.mean()), half)
     return found

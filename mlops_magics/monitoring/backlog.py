@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import sqlalchemy as sa
 
 from mlops_magics.monitoring import traffic
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mlops_magics.monitoring.log import Request
     from mlops_magics.store.workspace import Workspace
 
 __all__ = ["folder", "key", "mark", "reached", "settle", "unloaded"]
@@ -71,6 +76,29 @@ def settle(workspace: Workspace, timeout: float = 5.0) -> bool:
             return not _missing(workspace, wanted)
         time.sleep(0.05)
     return True
+
+
+def requests(connection: Connection, workspace: Workspace) -> Iterator[Request]:
+    """Read what is in the spool and not in the inference table, as a transaction sees it.
+
+    What the agent loads and deletes meanwhile may be missing: it is in the table by then.
+    """
+    from mlops_magics.monitoring import log  # brings pandas, which a status does not need
+
+    for segment in sorted(folder(workspace).glob("*.jsonl")):
+        query = sa.select(tables.spool.c.offset).where(
+            tables.spool.c.file == key(workspace, segment)
+        )
+        offset = connection.execute(query).scalar() or 0
+        try:
+            with segment.open("rb") as file:
+                file.seek(offset)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        with contextlib.suppress(msgspec.MsgspecError):  # the agent names it
+                            yield log.decode(line)
+        except FileNotFoundError:
+            continue
 
 
 def _sizes(workspace: Workspace) -> dict[Path, int]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mlops_magics.cards import Badge, Card, Code
-from mlops_magics.errors import InvalidArgument, PredictionNotFound, UnknownName
-from mlops_magics.monitoring import backlog, traffic
+from mlops_magics.cards import Badge, Card, Code, Grid
+from mlops_magics.errors import InvalidArgument, PredictionNotFound
+from mlops_magics.monitoring import backlog, identities, traffic
+from mlops_magics.monitoring.given import Given, pairs
 from mlops_magics.monitoring.references import Reference, References
 from mlops_magics.records import Record
 from mlops_magics.store import tables
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Feedback", "feedback"]
 
-_SLICE = 500  # ids in one query: databases limit the parameters of a statement
+_CHUNK = 500  # ids in one query: databases limit the parameters of a statement
 _SHOWN = 5
+_LISTED = 100  # refusals and changes that the record names one by one
 
 
 @dataclass(frozen=True)
 class Feedback(Record):
     """What became of the labels.
+
+    Every label that is fit is stored; what is not is named, and left out alone.
 
     Attributes
     ----------
@@ -42,17 +47,28 @@ class Feedback(Record):
     unchanged : int
         Labels that were there already, the same.
     changed : int
-        Labels that replaced another: ground truth may be corrected, the later one counts.
+        Labels that replaced another: ground truth may be corrected, the later one counts. The
+        former is kept in the table, and told in ``changes``.
     missing : int
         Without a label or an id; left out.
     unknown : int
-        For an id that is not in this endpoint's inference table; left out.
+        For an id that this endpoint never answered under; left out.
     invalid : int
         Of a type or class that the model does not have; left out.
     conflicting : int
-        For an id that occurs twice here with different labels; left out.
+        For a prediction that occurs twice here with different labels; left out.
     examples : mapping
         Some of the ids that were left out, by reason.
+    ambiguous : int
+        For an id under which there are several predictions; left out.
+    waiting : int
+        Of those stored, labels whose prediction is still on its way from the server's log into
+        the inference table; they join it there.
+    refused : sequence of mappings
+        The first hundred that were left out: ``row`` (counted from 1), ``id``, ``value``, and
+        ``reason`` in words.
+    changes : sequence of mappings
+        The first hundred that were replaced: ``id``, ``before``, ``after``.
     """
 
     endpoint: str
@@ -65,29 +81,49 @@ class Feedback(Record):
     invalid: int
     conflicting: int
     examples: Mapping[str, Sequence[str]]
+    ambiguous: int = 0
+    waiting: int = 0
+    refused: Sequence[Mapping[str, Any]] = ()
+    changes: Sequence[Mapping[str, Any]] = ()
 
     def card(self) -> Card:
         left = {name: getattr(self, name) for name in _LEFT_OUT if getattr(self, name)}
         tone = Badge("some left out", "warn") if left else Badge("stored", "good")
         facts: list[tuple[str, Any]] = [("received", self.received), ("new", self.stored)]
         facts += [(n, getattr(self, n)) for n in ("unchanged", "changed") if getattr(self, n)]
-        for name, count in left.items():
-            facts.append((name, count))
-            facts.append((f"{name}, for example", Code(", ".join(self.examples[name]) or "–")))
+        facts += list(left.items())
+        grids = []
+        if self.refused:
+            rows = [
+                [one["row"], Code(str(one["id"])), repr(one["value"]), one["reason"]]
+                for one in self.refused
+            ]
+            grids.append(Grid(["row", "id", "label", "why"], rows, "left out", _SHOWN))
+        if self.changes:
+            rows = [[Code(one["id"]), one["before"], one["after"]] for one in self.changes]
+            grids.append(Grid(["id", "was", "is"], rows, "changed", _SHOWN))
+        notes = []
+        if self.waiting:
+            notes.append(
+                f"{self.waiting:,} are of predictions that are still on their way into the "
+                "inference table"
+            )
         return Card(
             title=f"labels for {self.endpoint}",
             badge=tone,
             facts=facts,
-            next=[f"mlops monitor {self.endpoint}"],
+            grids=grids,
+            notes=notes,
+            next=[f"mlops quality {self.endpoint}"],
         )
 
 
-_LEFT_OUT = ("missing", "unknown", "invalid", "conflicting")
+_LEFT_OUT = ("missing", "unknown", "ambiguous", "invalid", "conflicting")
 
 
 def feedback(
     endpoint: str,
-    labels: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    labels: pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path,
     *,
     id_column: str = "prediction_id",
     label_column: str = "label",
@@ -95,12 +131,18 @@ def feedback(
 ) -> Feedback:
     """Give the true outcomes of predictions, as they become known.
 
+    A prediction is named by its id, or by the id that the caller sent with the request
+    (``X-Request-Id``); of a request with several rows by ``ID:ROW``, rows counted from 0. Labels
+    may come at any time after the answer, and again: the same one changes nothing, another one
+    replaces it. What is not fit is left out and named with its row; the others are stored.
+
     Parameters
     ----------
     endpoint : str
         Its name.
-    labels : DataFrame, Series, mapping, or list of mappings
-        A table with ids and labels; a Series of labels whose index has the ids; ids to labels.
+    labels : DataFrame, Series, mapping, list of mappings, path, or str
+        A table with ids and labels; a Series of labels whose index has the ids; ids to labels;
+        a file with a table (CSV, Parquet, JSON lines); a dataset's reference.
     id_column, label_column : str
         Columns of a table, or keys of a list's mappings.
     workspace : Workspace, optional
@@ -118,113 +160,139 @@ def feedback(
     InvalidArgument
         No label at all, a column that does not exist, or no label that the model could have.
     PredictionNotFound
-        Not one of the ids is in the inference table.
+        Not one of the ids is known.
+    SourceUnreadable
+        The file cannot be read.
 
     Examples
     --------
     >>> feedback("flight-delay", {"0199c8f1": 1}, workspace=workspace).stored
     1
     """
-    pairs = list(_pairs(labels, id_column, label_column))
-    if not pairs:
-        raise InvalidArgument("there are no labels in what was given")
     workspace = resolve(workspace)
-    backlog.settle(workspace, timeout=10.0)
-    left: dict[str, list[str]] = {name: [] for name in _LEFT_OUT}
-    times: dict[str, int] = {}
-    wanted: dict[str, Any] = {}
-    for name, label in pairs:
-        if name is None or _null(label):
-            left["missing"].append(str(name))
-            continue
-        times[name] = times.get(name, 0) + 1
-        if wanted.setdefault(name, label) != label and name not in left["conflicting"]:
-            left["conflicting"].append(name)
-    for name in left["conflicting"]:
-        del wanted[name]
+    given = pairs(labels, id_column, label_column, workspace)
+    if not given:
+        raise InvalidArgument("there are no labels in what was given")
+    loaded = backlog.settle(workspace, timeout=10.0)
+    names = list(dict.fromkeys(one.name for one in given if one.name is not None))
     with workspace.database.begin() as connection:
         traffic.require(connection, endpoint)
-        references = References()
-        revisions = _revisions(connection, endpoint, list(wanted))
-        known: dict[int, Reference] = {}
-        accepted: dict[str, Any] = {}
-        for name, label in wanted.items():
-            if name not in revisions:
-                left["unknown"].append(name)
-                continue
-            key = revisions[name]
-            if key not in known:
-                known[key] = references.of(connection, key)
-            valid, value = _as_label(label, known[key])
-            if valid:
-                accepted[name] = value
-            else:
-                left["invalid"].append(name)
-        stored, changed = _store(connection, endpoint, accepted)
-    if not accepted and left["invalid"]:
-        name = left["invalid"][0]
-        raise InvalidArgument(
-            f"{wanted[name]!r}, the label of {name}, is none that the model could give",
-            hint=_expected(known[revisions[name]]),
-        )
-    if not accepted and left["unknown"]:
-        raise PredictionNotFound(
-            f"none of the {len(left['unknown'])} ids is in the inference table of {endpoint!r}, "
-            f"for example {left['unknown'][0]!r}",
-            hint=f"see the ids: mlops predictions {endpoint}",
-        )
-    counts = {name: sum(times.get(key, 1) for key in ids) for name, ids in left.items()}
+        found = identities.find(connection, endpoint, names)
+        waiting: set[str] = set()
+        if not loaded:
+            missing = [name for name in names if name not in found]
+            more = identities.waiting(connection, workspace, endpoint, missing)
+            waiting = {one.key for known in more.values() for one in known}
+            # and what was loaded between the two looks
+            rest = [name for name in missing if name not in more]
+            found |= more | identities.find(connection, endpoint, rest)
+        sorting = _Sorting(connection, found)
+        for one in given:
+            sorting.take(one)
+        sorting.settle()
+        stored, changes = _store(connection, endpoint, sorting.accepted, sorting.times)
+    if not sorting.accepted:
+        _refuse(endpoint, sorting)
+    counts = {name: len(left) for name, left in sorting.left.items()}
+    refused = sorted(
+        (one | {"kind": name} for name, left in sorting.left.items() for one in left),
+        key=lambda one: int(one["row"]),
+    )
     return Feedback(
         endpoint=endpoint,
-        received=len(pairs),
-        stored=stored,
+        received=len(given),
+        stored=len(stored),
         # the same label twice in one call is one label
-        unchanged=len(pairs) - sum(counts.values()) - stored - changed,
-        changed=changed,
-        examples={name: tuple(ids[:_SHOWN]) for name, ids in left.items() if ids},
+        unchanged=len(given) - sum(counts.values()) - len(stored) - len(changes),
+        changed=len(changes),
+        examples={
+            name: tuple(dict.fromkeys(str(one["id"]) for one in left))[:_SHOWN]
+            for name, left in sorting.left.items()
+            if left
+        },
+        waiting=len(waiting & set(stored)),
+        refused=tuple(refused[:_LISTED]),
+        changes=tuple(changes[:_LISTED]),
         **counts,
     )
 
 
-def _pairs(labels: Any, id_column: str, label_column: str) -> Iterator[tuple[str | None, Any]]:
-    import pandas as pd
+class _Sorting:
+    """Labels sorted into those that are fit and those that are not, by reason."""
 
-    if isinstance(labels, pd.Series):
-        found: Any = zip(labels.index.tolist(), labels.tolist(), strict=True)
-    elif isinstance(labels, pd.DataFrame):
-        for column in (id_column, label_column):
-            if column not in labels.columns:
-                raise UnknownName("column", column, map(str, labels.columns))
-        found = zip(labels[id_column].tolist(), labels[label_column].tolist(), strict=True)
-    elif isinstance(labels, Mapping):
-        found = labels.items()
-    elif isinstance(labels, Sequence) and all(isinstance(entry, Mapping) for entry in labels):
-        for entry in labels:
-            for column in (id_column, label_column):
-                if column not in entry:
-                    raise UnknownName("key", column, map(str, entry))
-        found = ((entry[id_column], entry[label_column]) for entry in labels)
-    else:
+    def __init__(
+        self, connection: Connection, found: Mapping[str, Sequence[identities.Identity]]
+    ) -> None:
+        self.accepted: dict[str, Any] = {}
+        self.times: dict[str, float] = {}
+        self.left: dict[str, list[dict[str, Any]]] = {name: [] for name in _LEFT_OUT}
+        self._connection, self._found = connection, found
+        self._references, self._known = References(), dict[int, Reference]()
+        self._given: dict[str, list[Given]] = {}
+
+    def take(self, one: Given) -> None:
+        """Sort one label."""
+        if one.name is None:
+            return self._leave("missing", one, "no id")
+        if one.label is None:
+            return self._leave("missing", one, "no label")
+        known = self._found.get(one.name, ())
+        if not known:
+            return self._leave("unknown", one, "no prediction has this id")
+        if len(known) > 1:
+            some = ", ".join(other.key for other in known[:3]) + ("" if len(known) < 4 else ", …")
+            return self._leave("ambiguous", one, f"{len(known)} predictions have it: {some}")
+        identity = known[0]
+        if identity.revision not in self._known:
+            self._known[identity.revision] = self._references.of(
+                self._connection, identity.revision
+            )
+        reference = self._known[identity.revision]
+        valid, value = _as_label(one.label, reference)
+        if not valid:
+            return self._leave("invalid", one, f"it must be {_expected(reference)}")
+        self._given.setdefault(identity.key, []).append(one)
+        self.times[identity.key] = identity.time
+        if self.accepted.setdefault(identity.key, value) != value:
+            self._given[identity.key][-1] = Given(one.row, one.name, one.label, differs=True)
+        return None
+
+    def settle(self) -> None:
+        """Leave out predictions that were given different labels."""
+        for key, given in self._given.items():
+            if any(one.differs for one in given):
+                del self.accepted[key]
+                for one in given:
+                    self._leave("conflicting", one, "the same prediction has another label here")
+
+    def _leave(self, kind: str, one: Given, reason: str) -> None:
+        self.left[kind].append(
+            {"row": one.row, "id": one.name, "value": one.label, "reason": reason}
+        )
+
+
+def _refuse(endpoint: str, sorting: _Sorting) -> None:
+    """Raise when nothing at all was fit and it is no matter of missing values."""
+    if sorting.left["invalid"]:
+        one = sorting.left["invalid"][0]
         raise InvalidArgument(
-            f"labels of type {type(labels).__name__} cannot be used",
-            hint="give a DataFrame, a Series, a mapping of ids to labels, or a list of mappings",
+            f"row {one['row']}: {one['value']!r}, the label of {one['id']}, is none that the model "
+            "could give",
+            hint=one["reason"],
         )
-    for name, label in found:
-        value = label.item() if hasattr(label, "item") else label
-        yield (None if _null(name) else str(name)), value
-
-
-def _null(value: Any) -> bool:
-    # NaN, NaT and pandas' NA in turn
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or str(value)
-        in (
-            "NaT",
-            "<NA>",
+    if sorting.left["ambiguous"]:
+        one = sorting.left["ambiguous"][0]
+        raise InvalidArgument(
+            f"row {one['row']}: {one['id']!r} names no single prediction: {one['reason']}",
+            hint="name each row of a request: ID:0, ID:1, …",
         )
-    )
+    if sorting.left["unknown"]:
+        unknown = sorting.left["unknown"]
+        raise PredictionNotFound(
+            f"none of the {len(unknown)} ids is in the inference table of {endpoint!r}, "
+            f"for example {unknown[0]['id']!r}",
+            hint=f"see the ids: mlops predictions {endpoint}",
+        )
 
 
 def _as_label(label: Any, reference: Reference) -> tuple[bool, Any]:
@@ -247,43 +315,36 @@ def _expected(reference: Reference) -> str:
     return "a finite number" if reference.task == "regression" else "a number, a text or a boolean"
 
 
-def _revisions(connection: Connection, endpoint: str, names: Sequence[str]) -> dict[str, int]:
-    """Return the revisions that made predictions, by the ids of those that exist."""
-    t = tables.predictions.c
-    query = sa.select(t.prediction_id, t.revision).where(t.endpoint == endpoint)
-    found: dict[str, int] = {}
-    for begin in range(0, len(names), _SLICE):
-        chosen = query.where(t.prediction_id.in_(names[begin : begin + _SLICE]))
-        found.update({row.prediction_id: row.revision or 0 for row in connection.execute(chosen)})
-    return found
-
-
-def _store(connection: Connection, endpoint: str, accepted: Mapping[str, Any]) -> tuple[int, int]:
-    """Write labels; return how many are new and how many changed."""
+def _store(
+    connection: Connection, endpoint: str, accepted: Mapping[str, Any], times: Mapping[str, float]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Write labels; return the ids of new ones, and what has changed."""
     t = tables.labels
     names = list(accepted)
     present: dict[str, Any] = {}
-    for begin in range(0, len(names), _SLICE):
-        query = sa.select(t.c.prediction_id, t.c.label)
-        chosen = query.where(t.c.prediction_id.in_(names[begin : begin + _SLICE]))
-        present.update({row.prediction_id: row.label for row in connection.execute(chosen)})
-    same = {name for name, label in present.items() if label == accepted[name]}
+    for begin in range(0, len(names), _CHUNK):
+        query = sa.select(t.c.prediction_id, t.c.label, t.c.received, t.c.changed, t.c.former)
+        chosen = query.where(t.c.prediction_id.in_(names[begin : begin + _CHUNK]))
+        present.update({row.prediction_id: row for row in connection.execute(chosen)})
     now = time.time()
+    new = [name for name in names if name not in present]
+    other = [name for name in names if name in present and present[name].label != accepted[name]]
     rows = [
-        {"prediction_id": name, "endpoint": endpoint, "label": label, "received": now}
-        for name, label in accepted.items()
-        if name not in same
+        {"prediction_id": name, "endpoint": endpoint, "label": accepted[name], "received": now}
+        for name in new
     ]
     if rows:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         statement = dialect.insert(t)
-        statement = statement.on_conflict_do_update(
-            index_elements=[t.c.prediction_id],
-            set_={
-                "label": statement.excluded.label,
-                "received": statement.excluded.received,
-            },
-        )
-        connection.execute(statement, rows)
-    changed = len(present) - len(same)
-    return len(rows) - changed, changed
+        # who gave the same label at the same moment has stored it
+        connection.execute(statement.on_conflict_do_nothing(), rows)
+    changes = []
+    for name in other:
+        before = present[name]
+        # received stays: it says how late the first label came
+        since = before.received if before.changed is None else before.changed
+        former = [*(before.former or []), {"label": before.label, "since": since}]
+        values = {"label": accepted[name], "changed": now, "former": former}
+        connection.execute(t.update().where(t.c.prediction_id == name).values(values))
+        changes.append({"id": name, "before": before.label, "after": accepted[name]})
+    return new, changes

@@ -22,7 +22,7 @@ from mlops_magics.errors import DatabaseUnavailable, InvalidSetting, MissingExtr
 
 __all__ = ["HEAD", "Database"]
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test holds it to the files in ``migrations/versions``."""
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
@@ -134,6 +135,13 @@ predictions = Table(
     Column("mirror_of", String(128)),  # of a shadow's answer: the request that was mirrored
     Column("trace_id", String(32)),  # W3C trace context
     Index("ix_predictions_endpoint_time", "endpoint", "time"),
+    # most requests have none
+    Index(
+        "ix_predictions_client_id",
+        "client_id",
+        sqlite_where=text("client_id IS NOT NULL"),
+        postgresql_where=text("client_id IS NOT NULL"),
+    ),
 )
 
 labels = Table(
@@ -142,7 +150,9 @@ labels = Table(
     Column("prediction_id", String(160), primary_key=True),
     Column("endpoint", String(255), nullable=False, index=True),
     Column("label", JSON, nullable=False),
-    Column("received", Float, nullable=False),
+    Column("received", Float, nullable=False),  # the first label of the prediction
+    Column("changed", Float),  # when another label replaced one
+    Column("former", JSON),  # what was replaced: [{label, since}]
 )
 
 windows = Table(

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mlops_magics.errors import GateFailed, InvalidArgument, ModelNotFound, UnknownName
+from mlops_magics.measures import importance
+from mlops_magics.measures.baseline import Baseline
 from mlops_magics.store import datasets, evidence, predictors
 from mlops_magics.store.workspace import Workspace, resolve
 from mlops_magics.testing import archive, gates
@@ -37,6 +39,7 @@ __all__ = ["test"]
 
 _WITNESS = 40
 _BINS = 10
+_PATIENCE = 5.0  # seconds for the features' importance
 
 
 def test(
@@ -49,6 +52,7 @@ def test(
     max: Mapping[str, float | str] | None = None,  # noqa: A002 - likewise
     no_worse_than: Any = None,
     slices: Sequence[str] = (),
+    groups: Sequence[str] = (),
     max_gap: float | Mapping[str, float] | None = None,
     name: str | None = None,
     run: str | None = None,
@@ -83,6 +87,9 @@ def test(
         else that does not exist is an error.
     slices : sequence of str
         Columns to measure by.
+    groups : sequence of str
+        Columns that say who belongs to which group of people: measured by as ``slices`` are, and
+        watched for fairness once the model is served.
     max_gap : float or mapping of str to float, optional
         Largest difference between two slices: of the first metric, or by ``metric:column``.
     name : str, optional
@@ -130,6 +137,7 @@ def test(
     known = [metric.name for metric in metrics]
     floors = gates.thresholds("min", min, known)
     ceilings = gates.thresholds("max", max, known)
+    slices = list(dict.fromkeys([*slices, *groups]))
     gaps = _gaps(max_gap, slices, metrics, outcome)
     found = exam.estimates([*floors, *ceilings])
     checked = [gates.minimum(each, found[each.metric]) for each in floors]
@@ -166,6 +174,8 @@ def test(
             notes=notes,
             witness=_witness(subject, features, seed),
             unsettled=earlier,
+            groups=list(groups),
+            baseline=exam.baseline(slices, classes).to_dict(),
         )
         archive.keep(workspace, report, subject)
     if report.failed:
@@ -193,6 +203,19 @@ class _Exam:
             taken = latency(self.subject, self.features, self.resampling.seed)
             found |= {each: latency_estimate(taken, each) for each in wanted}
         return found
+
+    def baseline(self, columns: Sequence[str], classes: list[Any]) -> Baseline:
+        """Return what monitoring compares with: by the columns asked for, then by each feature."""
+        rows = importance.sample(self.features, self.resampling.seed)
+        features, truth = self.features.iloc[rows], self.truth.iloc[rows]
+
+        def losses(frame: pd.DataFrame) -> Floats:
+            found = outcome_of(self.subject, frame, truth, self.outcome.task, classes)
+            return found.measurable.losses()
+
+        gained = importance.permuted(features, losses, seed=self.resampling.seed, seconds=_PATIENCE)
+        wanted = [*columns, *map(str, self.features.columns)]
+        return Baseline.of(self.outcome.measurable, self.frame, wanted, gained)
 
     def by_slice(
         self, columns: Sequence[str], asked: Mapping[str, list[gates.Threshold]]

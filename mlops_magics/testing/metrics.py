@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_magics.measures import Outcomes
+
 __all__ = ["METRICS", "Metric", "Outcome", "primary_of"]
 
 Floats = NDArray[np.float64]
@@ -52,6 +54,14 @@ class Outcome:
         """Return some of the rows."""
         scores = None if self.scores is None else self.scores[rows]
         return Outcome(self.task, self.truth[rows], self.predicted[rows], scores)
+
+    @property
+    def measurable(self) -> Outcomes:
+        """The same rows, for metrics with intervals of formulas instead of resamples."""
+        if self.task != "binary":
+            return Outcomes(self.task, self.truth, self.predicted, self.scores)
+        scores = None if self.scores is None else self.scores[:, 1]
+        return Outcomes(self.task, self.truth == 1, self.predicted == 1, scores)
 
     @cached_property
     def classes(self) -> int:

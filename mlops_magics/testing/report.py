@@ -76,6 +76,11 @@ class TestReport(Record):
         A few rows with the model's answers, by which it is known again.
     unsettled : list of Gate
         Gates that failed in an earlier test of this model and were not asked again since.
+    groups : list of str
+        Columns that declare groups of people, for monitoring.
+    baseline : dict or None
+        What monitoring compares with: metrics by slice of each feature, how truth goes with the
+        scores, the features' importance; see `mlops_magics.measures.baseline`.
     """
 
     __test__ = False  # pytest takes classes named Test… for tests
@@ -100,6 +105,8 @@ class TestReport(Record):
     notes: list[str] = field(default_factory=list)
     witness: dict[str, Any] | None = field(default=None, repr=False)
     unsettled: list[Gate] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    baseline: dict[str, Any] | None = field(default=None, repr=False)
 
     def metric(self, name: str) -> Measured:
         """Return one metric by name."""
