@@ -46,7 +46,7 @@ if (asked.has("--test")) {
     logLevel: "warning",
   });
   const files = readdirSync(out).map((name) => join(out, name));
-  const { status } = spawnSync(process.execPath, ["--test", ...files], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--test", "--test-timeout=60000", ...files], { stdio: "inherit" });
   rmSync(out, { recursive: true });
   process.exit(status ?? 1);
 } else if (asked.has("--gallery")) {

@@ -12,15 +12,15 @@ document.body.dataset["theme"] = asked.get("theme") ?? "light";
 
 function still(picture: Picture, age: number): PictureSource {
   return {
-    read: () => ({ picture, trouble: null, fixed: false, age, patience: 10 }),
+    read: () => ({ picture, trouble: null, fixed: false, age, patience: 10, from: "kernel" as const }),
     subscribe: () => () => undefined,
     watch: () => undefined,
   };
 }
 
 const actions: Actions = {
-  canRollBack: true,
-  rollBack: async () => {
+  can: ["rollback", "traffic"],
+  act: async () => {
     await new Promise((resolve) => setTimeout(resolve, 800));
     return { ok: false, message: "endpoint flight-delay has no earlier revision", hint: "mlops endpoints flight-delay" };
   },

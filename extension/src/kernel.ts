@@ -9,7 +9,14 @@ export interface MonitorState {
   trouble: Trouble | null;
   fixed: boolean;
   interval: number;
-  can_roll_back: boolean;
+  actions: string[];
+  served: Served | null;
+}
+
+/** Where the Jupyter server finds the same: a workspace's path, and the verb's arguments. */
+export interface Served {
+  workspace: string;
+  arguments: Record<string, unknown>;
 }
 
 const ANSWER_WITHIN_MS = 60_000;
@@ -54,6 +61,7 @@ export class Kernel implements PictureSource, Actions {
       fixed: this.model.get("fixed"),
       age: (performance.now() - this.heard) / 1000,
       patience: Math.max(10, 5 * this.model.get("interval")),
+      from: "kernel",
     };
   }
 
@@ -66,15 +74,24 @@ export class Kernel implements PictureSource, Actions {
     };
   }
 
-  watch(watching: boolean): void {
-    this.model.send({ kind: "watching", watching });
+  /** Tells the kernel whether anybody looks, and whether somebody else shows it the pictures. */
+  watch(watching: boolean, elsewhere = false): void {
+    this.model.send({ kind: "watching", watching, elsewhere });
   }
 
-  get canRollBack(): boolean {
-    return this.model.get("can_roll_back");
+  get can(): readonly string[] {
+    return this.model.get("actions");
   }
 
-  rollBack(): Promise<Outcome> {
+  get interval(): number {
+    return this.model.get("interval");
+  }
+
+  get served(): Served | null {
+    return this.model.get("served");
+  }
+
+  act(verb: string, given: Record<string, unknown>): Promise<Outcome> {
     const id = crypto.randomUUID?.() ?? String(Math.random());
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
@@ -82,14 +99,14 @@ export class Kernel implements PictureSource, Actions {
         resolve({
           ok: false,
           message: "The kernel did not answer within a minute: it is busy, or gone.",
-          hint: `mlops rollback ${this.read().picture.endpoint}   (in a shell)`,
+          hint: `mlops ${verb} ${this.read().picture.endpoint}   (in a shell)`,
         });
       }, ANSWER_WITHIN_MS);
       this.waiting.set(id, (outcome) => {
         clearTimeout(timer);
         resolve(outcome);
       });
-      this.model.send({ kind: "roll_back", id });
+      this.model.send({ kind: "act", id, verb, given });
     });
   }
 }

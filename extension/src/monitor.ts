@@ -2,6 +2,7 @@
 
 import type { RenderProps } from "@anywidget/types";
 import { Kernel, type MonitorState } from "./kernel";
+import { Server } from "./server";
 import { board } from "./views/board";
 import "uplot/dist/uPlot.min.css";
 import "./monitor.css";
@@ -10,14 +11,16 @@ const HEARTBEAT_MS = 30_000;
 
 function render({ model, el }: RenderProps<MonitorState & Record<string, unknown>>): () => void {
   const kernel = new Kernel(model);
-  const view = board(kernel, kernel);
+  const server = new Server(kernel);
+  const view = board(server, server);
   el.append(view.element);
   const showTwin = hideTwin(el, String(model.get("twin") ?? ""));
-  const stopWatching = reportWatching(el, (watching) => kernel.watch(watching));
+  const stopWatching = reportWatching(el, (watching) => server.watch(watching));
   return () => {
     stopWatching();
     showTwin();
     view.dispose();
+    server.dispose();
     kernel.dispose();
   };
 }

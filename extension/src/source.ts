@@ -1,5 +1,5 @@
 // Where pictures come from and where a person's wishes go. The views know only these two
-// interfaces: today the kernel stands behind them, a Jupyter server can tomorrow.
+// interfaces: the Jupyter server stands behind them or, where it does not answer, the kernel.
 
 import type { Picture } from "./picture";
 
@@ -19,6 +19,8 @@ export interface Reading {
   age: number;
   /** Seconds after which no news means that the source is gone. */
   patience: number;
+  /** Who has told it. */
+  from: "kernel" | "server";
 }
 
 export interface PictureSource {
@@ -36,7 +38,8 @@ export interface Outcome {
 }
 
 export interface Actions {
-  /** What rolling back would do, or null where it is not offered. */
-  canRollBack: boolean;
-  rollBack(): Promise<Outcome>;
+  /** The verbs that are offered. */
+  can: readonly string[];
+  /** Calls a verb; when it has ended, a picture that shows what came of it has been read. */
+  act(verb: string, given: Record<string, unknown>): Promise<Outcome>;
 }

@@ -6,7 +6,7 @@ import { condition } from "../src/views/header";
 
 function reading(changes: Partial<Reading>, state: Picture["state"] = "live"): Reading {
   const picture = { state, as_of: 1 } as Picture;
-  return { picture, trouble: null, fixed: false, age: 0, patience: 10, ...changes };
+  return { picture, trouble: null, fixed: false, age: 0, patience: 10, from: "kernel", ...changes };
 }
 
 test("the state is the picture's while news come", () => {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,13 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
     ----------
     read : callable
         Takes a picture: returns a record, or raises what keeps it from doing so.
-    roll_back : callable, optional
-        What the button "Roll back" does; without it there is no button.
+    actions : mapping of str to callable, optional
+        Verbs that the view's buttons call, with the arguments that a person gave; without an
+        action there is no button for it.
+    served : mapping, optional
+        Where a Jupyter server finds the same pictures: ``workspace`` (its path) and the
+        ``arguments`` of the verb ``monitor``. The front end then reads them there, and the thread
+        rests but for the static twin.
     first : Picture, optional
         A picture that was already taken.
     fixed : bool
@@ -66,14 +71,16 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
     trouble = traitlets.Dict(None, allow_none=True).tag(sync=True)
     fixed = traitlets.Bool(False).tag(sync=True)
     interval = traitlets.Float(1.0).tag(sync=True)
-    can_roll_back = traitlets.Bool(False).tag(sync=True)
+    actions = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    served = traitlets.Dict(None, allow_none=True).tag(sync=True)
     twin = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
         read: Callable[[], Picture],
         *,
-        roll_back: Callable[[], Any] | None = None,
+        actions: Mapping[str, Callable[..., Any]] | None = None,
+        served: Mapping[str, Any] | None = None,
         first: Picture | None = None,
         fixed: bool = False,
         interval: float = 1.0,
@@ -84,11 +91,13 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
             trouble=None,  # traitlets would make a missing mapping an empty one
             fixed=fixed,
             interval=interval,
-            can_roll_back=roll_back is not None,
+            actions=sorted(actions or {}),
+            served=None if served is None else dict(served),
         )
         self.twin = self.model_id or ""
-        self._read, self._roll_back = read, roll_back
+        self._read, self._actions = read, dict(actions or {})
         self._closed, self._looked_at = threading.Event(), threading.Event()
+        self._wake, self._elsewhere = threading.Event(), False
         self._looked_at.set()
         self._heard = time.monotonic()
         self._static: Any = None
@@ -103,6 +112,7 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
         if self.comm is not None and hasattr(self, "_closed"):
             self._closed.set()
             self._looked_at.set()
+            self._wake.set()
             self._refresh_static(now=True)
         super().close()
 
@@ -120,7 +130,10 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
 
     def _run(self) -> None:
         took = 0.0
-        while not self._closed.wait(max(self.interval, took / SHARE_OF_TIME)):
+        while not self._closed.is_set():
+            pace = SECONDS_BETWEEN_TWINS if self._elsewhere else self.interval
+            self._wake.wait(max(pace, took / SHARE_OF_TIME))
+            self._wake.clear()
             if time.monotonic() - self._heard > SECONDS_WITHOUT_NEWS:
                 self._looked_at.clear()
             self._looked_at.wait()
@@ -135,23 +148,26 @@ class MonitorWidget(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets sh
         """Take a message of the front end."""
         if content.get("kind") == "watching":
             self._heard = time.monotonic()
+            before, self._elsewhere = self._elsewhere, bool(content.get("elsewhere"))
+            if before and not self._elsewhere:
+                self._wake.set()  # the pictures are wanted from here again, now
             if content.get("watching"):
                 self._looked_at.set()
             else:
                 self._looked_at.clear()
-        elif content.get("kind") == "roll_back" and self._roll_back is not None:
+        elif content.get("kind") == "act" and content.get("verb") in self._actions:
             # in a thread, so that the kernel goes on taking messages
-            threading.Thread(target=self._perform, args=(content.get("id"),), daemon=True).start()
+            wanted = (content.get("id"), content["verb"], content.get("given") or {})
+            threading.Thread(target=self._perform, args=wanted, daemon=True).start()
 
-    def _perform(self, request: Any) -> None:
-        assert self._roll_back is not None
+    def _perform(self, request: Any, verb: str, given: Mapping[str, Any]) -> None:
         try:
-            self._roll_back()
+            self._actions[verb](**given)
         except Exception as exc:  # shown where it was asked for
             outcome = {"ok": False, **_trouble(exc)}
         else:
             self.refresh()
-            outcome = {"ok": True, "message": _served(self.picture), "hint": None}
+            outcome = {"ok": True, "message": "", "hint": None}
         self.send({"kind": "outcome", "id": request, **outcome})
 
     def _ipython_display_(self) -> None:
@@ -212,9 +228,19 @@ def live(picture: Picture, *, workspace: Workspace | None = None) -> MonitorWidg
         picture: Picture = mlops.monitor(endpoint, since=begin, workspace=workspace)
         return picture
 
+    def rollback(name: str) -> Any:
+        return mlops.rollback(name, workspace=workspace)
+
+    def traffic(endpoint: str, canary: float | None = None, *, promote: bool = False) -> Any:
+        return mlops.traffic(endpoint, canary=canary, promote=promote, workspace=workspace)
+
     return MonitorWidget(
         read,
-        roll_back=lambda: mlops.rollback(endpoint, workspace=workspace),
+        actions={"rollback": rollback, "traffic": traffic},
+        served={
+            "workspace": str(workspace.path),
+            "arguments": {"endpoint": endpoint, "last": length},
+        },
         first=picture,
         fixed=as_of - until > 1,
     )
@@ -236,12 +262,3 @@ def _content(picture: dict[str, Any]) -> Any:
         picture.get("alerts"),
         picture.get("variants"),
     ]
-
-
-def _served(picture: dict[str, Any]) -> str:
-    served = [
-        f"revision {variant.get('number')} ({variant.get('model')}/{variant.get('version')})"
-        for variant in picture.get("variants") or []
-        if variant.get("percent")
-    ]
-    return f"Traffic goes to {' and '.join(served)}." if served else "No revision takes traffic."

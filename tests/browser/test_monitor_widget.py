@@ -108,9 +108,9 @@ def test_an_unknown_is_a_dash_and_never_zero(open_notebook):
 def test_roll_back_asks_first_and_shows_what_came_of_it(open_notebook):
     cell = (
         "from successive import Looks, widget\nimport mlops_magics as mlops\ncalls = []\n"
-        "def back():\n    calls.append(1)\n    if len(calls) == 1:\n"
+        "def back(name):\n    calls.append(1)\n    if len(calls) == 1:\n"
         "        raise mlops.DeployFailed('no earlier revision', hint='mlops endpoints')\n"
-        "view = widget(Looks(), roll_back=back)\nview"
+        "view = widget(Looks(), actions={'rollback': back})\nview"
     )
     with open_notebook(cell) as notebook:
         notebook.run_all()

@@ -115,34 +115,47 @@ def test_a_window_of_the_past_is_shown_once(looks):
     view.close()
 
 
-def test_rolling_back_answers_with_what_serves_now_or_with_the_error(looks):
-    answers = []
-    view = MonitorWidget(looks, roll_back=lambda: None, fixed=True)
+def test_an_action_is_called_as_asked_and_answers_that_it_is_done_or_with_the_error(looks):
+    answers, called = [], []
+    view = MonitorWidget(looks, actions={"rollback": lambda **given: called.append(given)})
     view.send = answers.append
-    view._receive(view, {"kind": "roll_back", "id": "1"}, [])
+    asked = {"kind": "act", "id": "1", "verb": "rollback", "given": {"endpoint": "e"}}
+    taken = looks.taken
+    view._receive(view, asked, [])
     _until(lambda: answers)
-    assert answers[0] == {
-        "kind": "outcome",
-        "id": "1",
-        "ok": True,
-        "message": "Traffic goes to revision 2 (m/3).",
-        "hint": None,
-    }
+    assert called == [{"endpoint": "e"}]
+    assert answers[0] == {"kind": "outcome", "id": "1", "ok": True, "message": "", "hint": None}
+    assert looks.taken > taken  # the page has a picture of what came of it
 
-    def refuse():
-        raise mlops.DeployFailed("no earlier revision", hint="mlops endpoints e")
+    def refuse(endpoint):
+        raise mlops.DeployFailed("no earlier revision", hint=f"mlops endpoints {endpoint}")
 
-    view._roll_back = refuse
-    view._receive(view, {"kind": "roll_back", "id": "2"}, [])
+    view._actions["rollback"] = refuse
+    view._receive(view, asked | {"id": "2"}, [])
     _until(lambda: len(answers) == 2)
     assert answers[1]["ok"] is False
     assert answers[1]["message"] == "no earlier revision"
+    assert answers[1]["hint"] == "mlops endpoints e"
     view.close()
 
 
-def test_without_a_way_back_there_is_no_button(view):
-    assert view.can_roll_back is False
-    view._receive(view, {"kind": "roll_back", "id": "1"}, [])  # nothing to perform
+def test_what_is_not_offered_is_not_done(view):
+    assert view.actions == []
+    view.send = pytest.fail
+    view._receive(view, {"kind": "act", "id": "1", "verb": "rollback"}, [])
+
+
+def test_while_a_server_shows_the_pictures_the_thread_rests_and_goes_on_when_it_is_lost(looks):
+    view = MonitorWidget(looks, interval=0.01)
+    _until(lambda: looks.taken > 3)
+    view._receive(view, {"kind": "watching", "watching": True, "elsewhere": True}, [])
+    time.sleep(0.1)
+    taken = looks.taken
+    time.sleep(0.2)
+    assert looks.taken == taken
+    view._receive(view, {"kind": "watching", "watching": True, "elsewhere": False}, [])
+    _until(lambda: looks.taken > taken + 3)
+    view.close()
 
 
 def test_the_bundle_of_a_view_carries_its_twin(view):

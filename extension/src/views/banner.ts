@@ -33,7 +33,7 @@ interface Said {
   kept: string | null;
 }
 
-function explain({ picture, trouble, fixed, age, patience }: Reading): Said | null {
+function explain({ picture, trouble, fixed, age, patience, from }: Reading): Said | null {
   const kept = `What is shown below is as of ${moment(picture.as_of)}.`;
   if (trouble) {
     return {
@@ -54,6 +54,14 @@ function explain({ picture, trouble, fixed, age, patience }: Reading): Said | nu
     };
   }
   if (!fixed && age > patience) {
+    if (from === "server") {
+      return {
+        what: "This picture stands still.",
+        why: `The Jupyter server has sent nothing for ${span(Math.floor(age / 15) * 15 || age)}.`,
+        command: null,
+        kept,
+      };
+    }
     return {
       what: "This picture stands still.",
       // in whole quarters of a minute: an alert that changed each second would be read out each second

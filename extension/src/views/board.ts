@@ -16,7 +16,7 @@ import { quality } from "./quality";
 import { latency, traffic } from "./timelines";
 
 export function board(source: PictureSource, actions: Actions): { element: HTMLElement; dispose(): void } {
-  const head = header(actions);
+  const head = header(source, actions);
   const trouble = banner();
   const start = firstRequest();
   const drawings: View<Picture>[] = [
@@ -55,6 +55,7 @@ export function board(source: PictureSource, actions: Actions): { element: HTMLE
   const draw = (): void => {
     const reading: Reading = source.read();
     const { picture } = reading;
+    element.dataset["from"] = reading.from;
     head.update(reading);
     trouble.update(reading);
     if (picture === drawn) return;

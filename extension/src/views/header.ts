@@ -1,10 +1,10 @@
-// The head: which endpoint, how it is, which versions take its traffic, and rolling back.
+// The head: which endpoint, how it is, which versions take its traffic, and what can be done.
 
 import { changes, h, replace, type View } from "../dom";
 import { clock, moment, percent, span } from "../format";
 import type { Picture, Variant } from "../picture";
-import type { Actions, Reading } from "../source";
-import { rollback } from "./rollback";
+import type { Actions, PictureSource, Reading } from "../source";
+import { wishes } from "./wishes";
 
 interface Condition {
   kind: "live" | "idle" | "down" | "paused" | "fixed";
@@ -26,21 +26,21 @@ export function condition({ picture, trouble, fixed, age, patience }: Reading): 
   return { kind: "live", word: "Live", detail: at };
 }
 
-export function header(actions: Actions): View<Reading> {
+export function header(source: PictureSource, actions: Actions): View<Reading> {
   const name = h("h2", { class: "mm-endpoint" });
   const pill = h("span", { class: "mm-pill", role: "status" });
   const detail = h("span", { class: "mm-muted mm-num mm-as-of" });
   const range = h("span", { class: "mm-muted mm-num mm-range" });
   const variants = h("ul", { class: "mm-variants", "aria-label": "Traffic by variant" });
   const split = h("div", { class: "mm-split", "aria-hidden": "true" });
-  const back = actions.canRollBack ? rollback(actions) : null;
+  const wanted = wishes(actions, () => source.read().picture);
   const element = h(
     "header",
     { class: "mm-header" },
-    h("div", { class: "mm-line" }, name, pill, detail, h("span", { class: "mm-gap" }), range, back?.button),
+    h("div", { class: "mm-line" }, name, pill, detail, h("span", { class: "mm-gap" }), range, wanted.buttons),
     h("div", { class: "mm-line" }, variants),
     split,
-    back?.dialogue,
+    wanted.dialogue,
   );
   const conditionChanged = changes();
   const variantsChanged = changes();
@@ -62,7 +62,7 @@ export function header(actions: Actions): View<Reading> {
         replace(split, ...picture.variants.map(share));
         split.hidden = picture.variants.length < 2;
       }
-      back?.update(picture);
+      wanted.update(picture);
     },
   };
 }
