@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         traffic,
     )
     from mlops_magics.errors import (
+        AlertNotFound,
         CellTimeout,
         DatabaseUnavailable,
         DataError,
@@ -126,6 +127,20 @@ if TYPE_CHECKING:
         monitor,
         predictions,
     )
+    from mlops_magics.monitoring.alerts.catalogue import (
+        acknowledge_alert,
+        alert,
+        alerts,
+        resolve_alert,
+    )
+    from mlops_magics.monitoring.alerts.origin import (
+        Origin,
+    )
+    from mlops_magics.monitoring.alerts.records import (
+        Alert,
+        Alerts,
+        AlertSettings,
+    )
     from mlops_magics.packaging import (
         Package,
         package,
@@ -149,6 +164,9 @@ if TYPE_CHECKING:
         resume_pipeline,
         run_pipeline,
         skip,
+    )
+    from mlops_magics.pipelines.alerting import (
+        configure_alerts,
     )
     from mlops_magics.pipelines.releases.catalogue import (
         release_pipeline,
@@ -229,6 +247,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActiveRun",
+    "Alert",
+    "AlertNotFound",
+    "AlertSettings",
+    "Alerts",
     "CellTimeout",
     "Comparison",
     "DataError",
@@ -267,6 +289,7 @@ __all__ = [
     "NotFound",
     "NotebookExited",
     "NothingToResume",
+    "Origin",
     "Package",
     "PackageCorrupt",
     "ParameterInvalid",
@@ -322,9 +345,13 @@ __all__ = [
     "Workflow",
     "Workspace",
     "WorkspaceNotFound",
+    "acknowledge_alert",
+    "alert",
+    "alerts",
     "ci",
     "compare_pipeline",
     "compare_runs",
+    "configure_alerts",
     "dataset",
     "datasets",
     "deploy",
@@ -355,6 +382,7 @@ __all__ = [
     "releases",
     "remove_trigger",
     "replay",
+    "resolve_alert",
     "resume_pipeline",
     "resume_trigger",
     "rollback",
@@ -424,6 +452,7 @@ _HOMES = {
         "traffic",
     ),
     "errors": (
+        "AlertNotFound",
         "CellTimeout",
         "DataError",
         "DatabaseUnavailable",
@@ -483,6 +512,18 @@ _HOMES = {
         "feedback",
         "monitor",
         "predictions",
+    ),
+    "monitoring.alerts.catalogue": (
+        "acknowledge_alert",
+        "alert",
+        "alerts",
+        "resolve_alert",
+    ),
+    "monitoring.alerts.origin": ("Origin",),
+    "monitoring.alerts.records": (
+        "Alert",
+        "AlertSettings",
+        "Alerts",
     ),
     "packaging": (
         "Package",
@@ -566,6 +607,7 @@ _HOMES = {
         "Trigger",
         "Triggers",
     ),
+    "pipelines.alerting": ("configure_alerts",),
     "pipelines.releases.catalogue": (
         "release_pipeline",
         "releases",

@@ -8,6 +8,7 @@
     │   └── InvalidSetting         a configuration value that cannot be used
     ├── NotFound
     │   ├── WorkspaceNotFound
+    │   ├── AlertNotFound
     │   ├── DatasetNotFound
     │   ├── RunNotFound
     │   ├── ModelNotFound
@@ -67,6 +68,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "AlertNotFound",
     "CellTimeout",
     "DataError",
     "DatabaseUnavailable",
@@ -229,6 +231,10 @@ class NotFound(MlopsError, LookupError):
 
 class WorkspaceNotFound(NotFound):
     """No ``.mlops`` folder here or above."""
+
+
+class AlertNotFound(NotFound):
+    """There is no alert of that number."""
 
 
 class DatasetNotFound(NotFound):

@@ -60,6 +60,8 @@ class Settings:
     """Bytes of the inference log that may wait on disk for the database."""
     retention: str = ""
     """How long rows of the inference table are kept, such as ``30d``; empty: for ever."""
+    webhook_hosts: str = ""
+    """Hosts beside public ones that alerts may be posted to: ``hooks.lan,localhost:9000``."""
     owner: str = ""
     """Who acts; empty: the operating system's user."""
 

@@ -16,7 +16,13 @@ from mlops_magics import errors
 from mlops_magics.cli.group import mlops as group
 
 # repeated, so singular
-SINGULAR = {"param": "params", "rule": "rules", "tag": "tags", "artifact": "artifacts"}
+SINGULAR = {
+    "param": "params",
+    "rule": "rules",
+    "kind": "kinds",
+    "tag": "tags",
+    "artifact": "artifacts",
+}
 # told to the command itself, not to its function
 FACE_ONLY = {
     "workspace",

@@ -26,6 +26,7 @@ LIMIT = 100
 PATIENCE = 0.8  # seconds that a key press may wait for a server
 
 _OWN = {
+    "alerts": "SELECT id FROM alerts WHERE status <> 'RESOLVED' ORDER BY id DESC",
     "datasets": "SELECT name FROM datasets GROUP BY name ORDER BY max(created) DESC",
     "endpoints": "SELECT name FROM endpoints ORDER BY name",
     "pipeline_runs": "SELECT id FROM pipeline_runs ORDER BY started DESC",
@@ -49,8 +50,8 @@ def live(source: str, ctx: click.Context, incomplete: str) -> list[str]:
     Parameters
     ----------
     source : str
-        ``datasets``, ``endpoints``, ``pipeline_runs``, ``released`` (pipelines), ``releases``,
-        ``triggers``, ``registered``, ``aliases``, ``runs`` or ``models``.
+        ``alerts``, ``datasets``, ``endpoints``, ``pipeline_runs``, ``released`` (pipelines),
+        ``releases``, ``triggers``, ``registered``, ``aliases``, ``runs`` or ``models``.
     ctx : click.Context
         The command being completed; its ``--workspace`` counts.
     incomplete : str

@@ -10,6 +10,7 @@ import click
 
 from mlops_magics import __version__
 from mlops_magics.cli import (
+    alerts,
     continuous,
     data,
     deployment,
@@ -53,7 +54,7 @@ STAGES: dict[str, list[click.Command]] = {
         logs.logs,
     ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
-    "Monitoring": [monitoring.feedback, monitoring.monitor],
+    "Monitoring": [monitoring.feedback, monitoring.monitor, alerts.alerts],
     "Pipelines": [pipelines.pipeline, triggers.trigger, continuous.ci],
 }
 """Every verb, under the stage of the lifecycle that it belongs to."""

@@ -20,6 +20,7 @@ from mlops_magics.cli.caller import current
 from mlops_magics.errors import InvalidArgument, MlopsError, UnknownName
 
 __all__ = [
+    "ALERT",
     "ALIAS",
     "ASSIGNMENT",
     "COLUMN",
@@ -47,6 +48,7 @@ __all__ = [
     "Pairs",
     "Type",
     "Typed",
+    "Unless",
     "explain",
     "gather",
     "rows_of",
@@ -380,6 +382,28 @@ class Latency(Type):
         return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
+class Number(Name):
+    """A whole number that names a record; completed from the records."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise click.BadParameter(f"{value!r} is no number", ctx, param) from None
+
+
+class Unless(Type):
+    """What another type reads, or the word ``none``."""
+
+    def __init__(self, other: Type) -> None:
+        self.other, self.name = other, other.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word, or what the other type makes of it."""
+        return "none" if str(value).strip() == "none" else self.other.convert(value, param, ctx)
+
+
 class Percent(Type):
     """A share of the requests: ``10%``, or a plain number."""
 
@@ -444,6 +468,7 @@ SCORED = Source("source", "datasets", ("columns", "iloc"))
 DATASET = Name("dataset", "datasets")
 ENDPOINT = Name("endpoint", "endpoints")
 REGISTERED = Name("name", "registered")
+ALERT = Number("alert", "alerts")
 ALIAS = Name("alias", "aliases")
 TRIGGER = Name("trigger", "triggers")
 ASSIGNMENT = Assignment()

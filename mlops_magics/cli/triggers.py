@@ -62,6 +62,13 @@ _START = click.option(
     type=Choice(["info", "warning", "critical"]),
     help="Of the alert, at least.  [default: warning]",
 )
+@click.option(
+    "--kind",
+    "kinds",
+    type=Choice(["errors", "latency", "data", "drift", "quality", "server"]),
+    multiple=True,
+    help="Of the alert; repeatable.  [default: any]",
+)
 @click.option("--decay", metavar="METRIC", help="Worse at --endpoint than in the model's test.")
 @click.option("--by", type=float, help="The loss of the metric that is allowed, such as 0.02.")
 @click.option("--endpoint", type=ENDPOINT, help="Where the decay is measured.")

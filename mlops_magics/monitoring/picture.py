@@ -211,7 +211,7 @@ def monitor(
     efficiency = _efficiency(whole, end - begin)
     shown = conditions.of_requests(whole, policy) if whole is not None else []
     shown += conditions.of_columns(drifts)
-    shown += conditions.of_quality(map(vars, measured.metrics))
+    shown += conditions.of_quality(measured)
     return MonitorPicture(
         schema=1,
         endpoint=endpoint,

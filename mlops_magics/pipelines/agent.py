@@ -8,7 +8,7 @@ once, whatever kills the agent. While the database is away lines wait in the spo
 
 It also keeps the server's plan at what the database says, whoever was killed while changing it; and
 beside the loading it does what recurs (`pipelines.attendance`): rollouts are advanced, aliases
-followed, triggers fired, killed pipeline runs marked.
+followed, windows judged, alerts delivered, triggers fired, killed pipeline runs marked.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ from mlops_magics.deployment.advance import advance
 from mlops_magics.deployment.following import follow
 from mlops_magics.errors import MlopsError
 from mlops_magics.monitoring import backlog, log, windows
-from mlops_magics.monitoring.alerts.watch import AlertWatch
 from mlops_magics.monitoring.references import References
-from mlops_magics.pipelines import history
+from mlops_magics.pipelines import alerting, history
 from mlops_magics.pipelines.attendance import Act, Attendance
 from mlops_magics.pipelines.triggers.watch import Watch
 from mlops_magics.pipelines.upkeep import Upkeep
@@ -56,7 +55,6 @@ LONGEST_POLL = 1.0
 RECONCILE_SECONDS = 2.0
 BATCH_BYTES = 1024 * 1024  # a transaction must not keep others from the database for long
 LONGEST_WAIT = 5.0
-ALERT_SECONDS = 2.0  # between looks for windows that have closed
 WATCH_SECONDS = 2.0  # between looks for pipeline runs whose process was killed
 
 # one request's values must not stop all later ones; the database's own failures are mapped to
@@ -266,8 +264,8 @@ def acts(agent: Agent) -> list[Act]:
     return [
         Act("advance rollouts", lambda: advance(workspace)),
         Act("follow aliases", lambda: follow(workspace)),
-        Act("judge what was predicted", AlertWatch(workspace).look, every=ALERT_SECONDS),
         Act("look for killed pipeline runs", agent.watch, every=WATCH_SECONDS),
+        *alerting.acts(workspace),
         *Watch(workspace).acts,
     ]
 

@@ -2,7 +2,7 @@
 
 A share of requests is above its limit when the binomial test says so at the asked false-alarm rate:
 so few requests that their errors could be chance are no finding. Columns have the verdict of
-`monitoring.drift`, metrics that of `monitoring.quality`.
+`monitoring.drift`; metrics, slices and groups that of `monitoring.quality`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlops_magics.measures.metric import Metric
 from mlops_magics.monitoring import latency
 from mlops_magics.monitoring.alerts.policy import SEVERITIES, Policy
 from mlops_magics.monitoring.drift import Drift
+from mlops_magics.monitoring.quality import Quality
 from mlops_magics.monitoring.references import PREDICTION
 from mlops_magics.monitoring.windows import Window
 from mlops_magics.profiles.significance import LEAST
 from mlops_magics.records import plain
 
-__all__ = ["KINDS", "Finding", "of_columns", "of_quality", "of_requests", "summary"]
+__all__ = ["CONCEPT", "KINDS", "Finding", "of_columns", "of_quality", "of_requests", "summary"]
 
 KINDS = ("errors", "latency", "data", "drift", "quality", "server", "profile")
 """What alerts are about; an endpoint has at most one open alert of each."""
+
+CONCEPT = "concept"
+"""The item of a finding that labels have left the predictions."""
 
 SLOW = 0.05  # share of the requests that may take longer than the budget: its 95 % quantile
 
@@ -111,17 +116,38 @@ def of_columns(drifts: Iterable[Drift]) -> list[Finding]:
     return found
 
 
-def of_quality(metrics: Iterable[Mapping[str, Any]]) -> list[Finding]:
-    """Judge metrics, as a picture has them, by their value in the model's test report."""
+def of_quality(measured: Quality) -> list[Finding]:
+    """Judge what labels say: metrics worse than in testing, slices, groups, concept drift."""
     found = []
-    for metric in metrics:
-        if metric.get("worse"):
-            now, before = metric["value"], metric["reference"]
-            names = ("value", "low", "high", "reference")
-            evidence = {name: metric.get(name) for name in names}
-            words = f"{metric['name']} is {now:.3f}, in testing it was {before:.3f}"
-            found.append(Finding("quality", str(metric["name"]), "critical", words, evidence))
+    for metric in measured.metrics:
+        if metric.worse:
+            words = f"{metric.name} is {metric.value:.3f}, in testing it was {metric.reference:.3f}"
+            found.append(Finding("quality", metric.name, "critical", words, _numbers(metric)))
+    concept = measured.concept
+    if concept is not None and concept.drifted:
+        evidence = {"p_value": concept.p_value, "shift": concept.shift, "rows": concept.rows}
+        found.append(Finding("quality", CONCEPT, "warning", concept.reason, evidence))
+    for one in measured.slices:
+        judged = one.metric(one.judged)
+        if one.worse and judged is not None:
+            item = f"{one.column} = {one.value}"
+            words = (
+                f"{one.judged} where {item} is {judged.value:.3f}, in testing it was "
+                f"{judged.reference:.3f}"
+            )
+            evidence = {**_numbers(judged), "rows": one.rows, "q_value": one.q_value}
+            found.append(Finding("quality", item, "warning", words, evidence))
+    for group in measured.groups:
+        if group.worse:
+            item = f"group {group.column} = {group.value}"
+            words = f"{item}: {'; '.join(group.reasons)}"
+            found.append(Finding("quality", item, "warning", words, {"rows": group.rows}))
     return found
+
+
+def _numbers(metric: Metric) -> dict[str, Any]:
+    names = ("value", "low", "high", "reference", "q_value")
+    return {name: getattr(metric, name) for name in names}
 
 
 def summary(found: Sequence[Finding]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from mlops_magics.measures.metric import ALPHA
 from mlops_magics.monitoring import quality, traffic, windows
 from mlops_magics.monitoring.alerts import conditions
 from mlops_magics.monitoring.alerts.conditions import Finding
@@ -29,6 +30,7 @@ __all__ = ["Judgement", "gone", "lasting"]
 
 LONGEST = 86400.0  # seconds for which rows are collected before they are judged, few as they are
 LABELS_SPAN = 7 * LONGEST  # of predictions that are measured together
+MEASURED = 50_000  # of them, the newest
 
 
 @dataclass
@@ -142,9 +144,14 @@ class Judgement:
             until,
             references.of(connection, revision),
             revision=revision,
+            closely=True,
+            most=MEASURED,
         )
-        found = conditions.of_quality(map(vars, measured.metrics))
-        self._add(("quality",), found, self._evidence(since, until, None, measured.labels))
+        found = conditions.of_quality(measured)
+        evidence = self._evidence(since, until, None, measured.labels)
+        # the rule of quality has a rate of its own
+        evidence["false_alarms"]["asked"] = ALPHA
+        self._add(("quality",), found, evidence)
 
     def _add(
         self, kinds: Sequence[str], found: Sequence[Finding], evidence: Mapping[str, Any]

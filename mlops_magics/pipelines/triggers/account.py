@@ -95,7 +95,19 @@ def _history(workspace: Workspace) -> sa.Select[Any]:
     joined = f.join(t, f.c.trigger == t.c.id).outerjoin(r, f.c.run == r.c.id)
     return (
         sa.select(
-            *(f.c[name] for name in ("id", "time", "reason", "status", "tries", "run", "outcome")),
+            *(
+                f.c[name]
+                for name in (
+                    "id",
+                    "time",
+                    "reason",
+                    "status",
+                    "tries",
+                    "run",
+                    "outcome",
+                    "alerts",
+                )
+            ),
             t.c.name,
             t.c.pipeline,
             t.c.kind,
@@ -123,4 +135,5 @@ def _firing(workspace: Workspace, row: Any) -> Firing:
         seconds=None if row.ended is None else row.ended - row.started,
         outcome=row.outcome,
         log=str(workspace.path / "firings" / f"{row.id}.log"),
+        alerts=row.alerts or (),
     )

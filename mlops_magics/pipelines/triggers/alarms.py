@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from mlops_magics.deployment import shares
 from mlops_magics.errors import EndpointNotFound, InvalidArgument, UnknownName
 from mlops_magics.monitoring import quality, spans
+from mlops_magics.monitoring.alerts.policy import SEVERITIES
 from mlops_magics.monitoring.references import Reference, References
 from mlops_magics.pipelines.triggers.condition import Seen, Watched
 from mlops_magics.store import tables
@@ -17,10 +18,7 @@ from mlops_magics.store import tables
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["METRICS", "SEVERITIES", "Alerts", "Decay"]
-
-SEVERITIES = ("info", "warning", "critical")
-"""From the least to the most."""
+__all__ = ["METRICS", "Alerts", "Decay"]
 
 METRICS = {
     **dict.fromkeys(("roc_auc", "accuracy", "precision", "recall", "f1", "f1_macro", "r2"), 1),
@@ -30,14 +28,15 @@ METRICS = {
 
 
 class Alerts:
-    """``when``: ``endpoint`` (None: any) and ``severity``, the least."""
+    """``when``: ``endpoint`` (None: any), ``severity``, the least, and ``kinds`` (none: any)."""
 
     every = 2.0
 
     def words(self, when: Mapping[str, Any]) -> str:
         """Say which alerts are waited for."""
         where = f" of endpoint {when['endpoint']}" if when["endpoint"] else ""
-        return f"an alert{where}, {when['severity']} or worse"
+        about = f" about {' or '.join(when['kinds'])}" if when.get("kinds") else ""
+        return f"an alert{where}{about}, {when['severity']} or worse"
 
     def begin(self, workspace: Workspace, when: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Begin with alerts that open from now on."""
@@ -47,9 +46,14 @@ class Alerts:
         """Fire once for the alerts that have opened and are open still."""
         t = tables.alerts.c
         worse = SEVERITIES[SEVERITIES.index(trigger.when["severity"]) :]
-        query = sa.select(t.endpoint, t.severity, t.title, t.opened).where(
-            t.status != "RESOLVED", t.opened > float(trigger.seen["until"]), t.severity.in_(worse)
+        query = sa.select(t.id, t.endpoint, t.severity, t.title, t.opened).where(
+            t.status != "RESOLVED",
+            t.silenced == 0,
+            t.opened > float(trigger.seen["until"]),
+            t.severity.in_(worse),
         )
+        if trigger.when.get("kinds"):
+            query = query.where(t.kind.in_(trigger.when["kinds"]))
         if trigger.when["endpoint"]:
             query = query.where(t.endpoint == trigger.when["endpoint"])
         with workspace.database.read() as connection:
@@ -58,7 +62,11 @@ class Alerts:
             return Seen(trigger.seen)
         reason = "; ".join(f"{row.severity} of {row.endpoint}: {row.title}" for row in rows[-3:])
         more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
-        return Seen({"until": rows[-1].opened}, f"alert opened: {reason}{more}")
+        return Seen(
+            {"until": rows[-1].opened},
+            f"alert opened: {reason}{more}",
+            alerts=tuple(row.id for row in rows),
+        )
 
 
 class Decay:

@@ -49,6 +49,7 @@ def trigger(
     files: int | None = None,
     alert: str | bool | None = None,
     severity: str | None = None,
+    kinds: Iterable[str] = (),
     decay: str | None = None,
     by: float | None = None,
     endpoint: str | None = None,
@@ -91,6 +92,8 @@ def trigger(
         An alert of that endpoint, or of any, that opens.
     severity : str, optional
         Of the alert, at least: ``info``, ``warning`` (default) or ``critical``.
+    kinds : iterable of str
+        Of the alert: errors, latency, data, drift, quality, server; default: any.
     decay : str, optional
         A metric that has become worse at an endpoint than in the model's test report.
     by : float, optional
@@ -155,6 +158,7 @@ def trigger(
         files=files,
         alert=alert,
         severity=severity,
+        kinds=tuple(kinds),
         decay=decay,
         by=by,
         endpoint=endpoint,

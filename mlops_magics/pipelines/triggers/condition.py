@@ -88,11 +88,14 @@ class Seen:
         What happened; None: nothing that fires.
     key : str or None
         What happened, said the same by whoever sees it; None: the next firing of its trigger.
+    alerts : tuple of int
+        The alerts that it is about.
     """
 
     seen: Mapping[str, Any]
     reason: str | None = None
     key: str | None = None
+    alerts: tuple[int, ...] = ()
 
 
 class Condition(Protocol):

@@ -83,6 +83,8 @@ class Job:
         The how manieth this is, from 1.
     run : str or None
         The pipeline run of the try before.
+    alerts : tuple of int
+        The alerts that it is about.
     """
 
     firing: int
@@ -91,6 +93,7 @@ class Job:
     time: float
     tries: int
     run: str | None = None
+    alerts: tuple[int, ...] = ()
 
     @property
     def why(self) -> dict[str, Any]:
@@ -101,6 +104,7 @@ class Job:
             "trigger": self.trigger.name,
             "firing": self.firing,
             "time": self.time,
+            **({"alerts": list(self.alerts)} if self.alerts else {}),
         }
 
     @classmethod
@@ -137,9 +141,10 @@ def record(workspace: Workspace, trigger: Watched, seen: Seen, now: float) -> in
         if rests:
             values = {"status": "SKIPPED", "outcome": "within the cooldown after another run"}
         key = seen.key or f"no. {number}"
+        values["alerts"] = list(seen.alerts) or None
         firing = _insert(workspace, connection, trigger.id, key, seen.reason, now, **values)
         if firing is not None and not rests and not trigger.overlap:
-            _give_way(connection, trigger.id, firing)
+            _give_way(connection, trigger.id, firing, seen.alerts)
         return firing
 
 
@@ -278,6 +283,7 @@ def _joined() -> sa.Select[Any]:
         firings.c.tries,
         firings.c.run,
         firings.c.due,
+        firings.c.alerts,
         *triggers.c,
     ).join_from(firings, triggers, firings.c.trigger == triggers.c.id)
 
@@ -290,6 +296,7 @@ def _job(workspace: Workspace, row: Any, tries: int | None = None) -> Job:
         time=row.time,
         tries=row.tries if tries is None else tries,
         run=row.run,
+        alerts=tuple(row.alerts or ()),
     )
 
 
@@ -326,13 +333,23 @@ def _insert(
     return None if found is None else int(found)
 
 
-def _give_way(connection: Connection, trigger: int, firing: int) -> None:
+def _give_way(connection: Connection, trigger: int, firing: int, alerts: tuple[int, ...]) -> None:
     """Let firings that have not begun give way to a newer one: one run is for all of them."""
+    waiting = (
+        (firings.c.trigger == trigger)
+        & (firings.c.id != firing)
+        & (firings.c.status == "WAITING")
+        & ~firings.c.key.startswith(_BY_HAND)
+    )
+    before = connection.execute(sa.select(firings.c.alerts).where(waiting)).scalars()
+    merged = sorted({*alerts, *(one for given in before for one in given or ())})
+    if merged:
+        changed = firings.update().where(firings.c.id == firing)
+        connection.execute(changed.values(alerts=merged))
     told = sa.func.coalesce(firings.c.outcome + "; ", "")
     connection.execute(
         firings.update()
-        .where(firings.c.trigger == trigger, firings.c.id != firing)
-        .where(firings.c.status == "WAITING", ~firings.c.key.startswith(_BY_HAND))
+        .where(waiting)
         .values(status="SKIPPED", outcome=told + f"gave way to firing {firing}")
     )
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.monitoring import spans
-from mlops_magics.pipelines.triggers.alarms import METRICS, SEVERITIES
+from mlops_magics.monitoring.alerts.conditions import KINDS
+from mlops_magics.monitoring.alerts.policy import SEVERITIES
+from mlops_magics.pipelines.triggers.alarms import METRICS
 from mlops_magics.pipelines.triggers.arrivals import source_of
 from mlops_magics.pipelines.triggers.schedule import Schedule
 
@@ -20,7 +22,7 @@ _KINDS = {
     "cron": ("cron", {"tz"}),
     "data": ("data", {"rows", "files"}),
     "predictions": ("predictions", {"rows"}),
-    "alert": ("alert", {"severity"}),
+    "alert": ("alert", {"severity", "kinds"}),
     "decay": ("decay", {"by", "endpoint", "window", "min_labels"}),
     "commit": ("code", {"paths"}),
     "registry": ("registry", set()),
@@ -68,7 +70,7 @@ def condition(workspace: Workspace, **given: Any) -> tuple[str, dict[str, Any]]:
     for name in asked:
         if name != chosen[0] and name not in belongs:
             owners = [f"--{one}" for one, (_, names) in _KINDS.items() if name in names]
-            option = f"--{name.replace('_', '-')}"
+            option = "--kind" if name == "kinds" else f"--{name.replace('_', '-')}"
             raise InvalidArgument(f"{option} goes with {' or '.join(owners)}, not --{chosen[0]}")
     make = {
         "cron": _cron,
@@ -121,9 +123,14 @@ def _alert(workspace: Workspace, asked: Mapping[str, Any]) -> dict[str, Any]:
     severity = str(asked.get("severity", "warning"))
     if severity not in SEVERITIES:
         raise UnknownName("severity", severity, SEVERITIES)
+    kinds = list(dict.fromkeys(asked.get("kinds", ())))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UnknownName("kind of alert", str(kind), KINDS)
     return {
         "endpoint": None if asked["alert"] is True else str(asked["alert"]),
         "severity": severity,
+        "kinds": kinds,
     }
 
 

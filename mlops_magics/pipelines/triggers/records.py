@@ -168,6 +168,8 @@ class Firing(Record):
         What there is to say of its end.
     log : str
         The file with what its process wrote.
+    alerts : tuple of int
+        The alerts that it was fired by.
     """
 
     id: int
@@ -183,6 +185,7 @@ class Firing(Record):
     seconds: float | None = None
     outcome: str | None = None
     log: str = ""
+    alerts: Sequence[int] = ()
 
     @property
     def badge(self) -> Badge:
@@ -196,6 +199,7 @@ class Firing(Record):
             ("why", self.reason),
             ("pipeline", self.pipeline),
         ]
+        facts += [("alerts", list(self.alerts))] if self.alerts else []
         facts += [("run", Code(self.run))] if self.run else []
         facts += [("release", Code(self.release))] if self.release else []
         facts += [("seconds", round(self.seconds, 1))] if self.seconds is not None else []

@@ -11,6 +11,7 @@ from mlops_magics.monitoring.traffic import Health
 from mlops_magics.store import tables
 
 from ..conftest import START, record, requests, revision
+from .receiver import receiving
 
 MINUTE = 60.0
 UP = Health(True, True)
@@ -23,12 +24,21 @@ class Endpoint:
         self.workspace, self.now, self.health = workspace, START, UP
         self.key = revision(workspace, package)
         self.watch = self.another()
-        self.watch.look()
+        with workspace.database.begin() as connection:
+            connection.execute(
+                tables.watches.insert().values(
+                    endpoint="flight-delay", settings={}, until=START, state={}, updated=START
+                )
+            )
         self.configure(window="1m", rows=100)
 
     def another(self) -> AlertWatch:
         """Another agent's watch."""
-        return AlertWatch(self.workspace, now=lambda: self.now, health=lambda _: self.health)
+        return AlertWatch(self.workspace, now=self.clock, health=lambda _: self.health)
+
+    def clock(self) -> float:
+        """The agents' clock: windows of traffic have just closed."""
+        return self.now + 3
 
     def configure(self, **given) -> None:
         t = tables.watches
@@ -44,10 +54,7 @@ class Endpoint:
         self.now += MINUTE
         if not look:
             return []
-        self.now += 3
-        found = self.watch.look()
-        self.now -= 3
-        return found
+        return self.watch.look()
 
     def alerts(self) -> list[sa.Row]:
         return self.rows(tables.alerts)
@@ -70,3 +77,9 @@ def endpoint(place, package) -> Endpoint:
 def served(workspace, package) -> Endpoint:
     """On SQLite alone."""
     return Endpoint(workspace, package)
+
+
+@pytest.fixture
+def receiver():
+    with receiving() as found:
+        yield found

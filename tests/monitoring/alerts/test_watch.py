@@ -135,7 +135,6 @@ def test_quality_is_judged_when_enough_labels_have_come_without_a_data_alert(ser
 def test_two_agents_judge_a_window_once(endpoint):
     endpoint.configure(persistence=1)
     endpoint.minute(shift=1.5, look=False)
-    endpoint.now += 3
     found: list[int] = []
     agents = [endpoint.another() for _ in range(2)]
     threads = [threading.Thread(target=lambda a=agent: found.extend(a.look())) for agent in agents]
