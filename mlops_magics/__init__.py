@@ -141,6 +141,10 @@ if TYPE_CHECKING:
         Alerts,
         AlertSettings,
     )
+    from mlops_magics.monitoring.appraisal import (
+        QualityReport,
+        quality,
+    )
     from mlops_magics.packaging import (
         Package,
         package,
@@ -305,6 +309,7 @@ __all__ = [
     "PredictionRefused",
     "Predictions",
     "Promotion",
+    "QualityReport",
     "Record",
     "Release",
     "ReleaseCorrupt",
@@ -377,6 +382,7 @@ __all__ = [
     "predict",
     "predictions",
     "promote",
+    "quality",
     "register",
     "release_pipeline",
     "releases",
@@ -524,6 +530,10 @@ _HOMES = {
         "Alert",
         "AlertSettings",
         "Alerts",
+    ),
+    "monitoring.appraisal": (
+        "QualityReport",
+        "quality",
     ),
     "packaging": (
         "Package",

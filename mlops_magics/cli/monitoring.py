@@ -13,7 +13,7 @@ from mlops_magics.cli.verb import verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["feedback", "monitor"]
+__all__ = ["feedback", "monitor", "quality"]
 
 
 @verb(
@@ -63,3 +63,45 @@ def monitor(
 ) -> Any:
     """Show ENDPOINT's traffic, latency, errors, drift and quality; in a notebook live."""
     return mlops.monitor(endpoint, last=last, since=since, until=until, workspace=workspace)
+
+
+@verb(
+    "quality",
+    calls=["quality"],
+    in_shell="mlops quality flight-delay --last 7d --by origin",
+    in_notebook="%mlops_quality flight-delay --last 7d --by origin",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--last", type=DURATION, default="7d", show_default=True, help="When predicted.")
+@click.option("--since", type=float, help="Begin, in seconds since 1970.")
+@click.option("--until", type=float, help="End, in seconds since 1970.")
+@click.option("--by", multiple=True, help="Column of slices; repeatable. Default: as tested.")
+@click.option(
+    "--group", "--groups", "groups", multiple=True, help="Column of groups; repeatable. Likewise."
+)
+@click.option("--attribution", is_flag=True, help="Also what the model lives on; takes longer.")
+def quality(
+    endpoint: str,
+    last: str,
+    since: float | None,
+    until: float | None,
+    by: tuple[str, ...],
+    groups: tuple[str, ...],
+    attribution: bool,
+    workspace: Workspace | None,
+) -> Any:
+    """Tell how good ENDPOINT's predictions were, by the labels that came, and before they come.
+
+    Metrics with intervals beside the model's test, by slice and by group; whether labels still go
+    with the scores; what the scores alone lead to expect.
+    """
+    return mlops.quality(
+        endpoint,
+        last=last,
+        since=since,
+        until=until,
+        by=by,
+        groups=groups,
+        attribution=attribution,
+        workspace=workspace,
+    )

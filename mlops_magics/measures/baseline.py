@@ -6,7 +6,7 @@ It travels in the test report, and so in the package: a few numbers by slice, ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,8 @@ class Part:
         Held-out rows by part.
     metrics : tuple of mappings
         By part: each metric's value and half interval. ``residual`` is the mean of truth less
-        what the `Relation` expected.
+        what the `Relation` expected, ``surprise`` the mean of its square less the variance that
+        was expected: more where truth has left the predictions, to whichever side.
     """
 
     cut: Cut
@@ -157,7 +158,7 @@ def parts_of(
     *,
     areas: bool = True,
 ) -> list[list[Metric]]:
-    """Measure each part's metrics; with a relation also its residual.
+    """Measure each part's metrics; with a relation also its residual and surprise.
 
     Parameters
     ----------
@@ -182,11 +183,14 @@ def parts_of(
     given = arguments(outcomes) if relation is not None else None
     if relation is not None and given is not None:
         predictions, truth = given
-        residuals = truth.astype(float) - relation.expected(predictions)
-        # as errors of a model that predicts nothing: their mean is the bias
-        errors = Outcomes("regression", np.zeros(len(outcomes)), residuals)
-        for part, (metric,) in enumerate(errors.by_part(codes, size, ["bias"])):
-            found[part].append(Metric("residual", metric.value, metric.low, metric.high))
+        bins = relation.bins(predictions)
+        residuals = truth.astype(float) - relation.table[0][bins]
+        surprises = np.square(residuals) - relation.table[1][bins]
+        for name, values in (("residual", residuals), ("surprise", surprises)):
+            # as errors of a model that predicts nothing: their mean is the bias
+            errors = Outcomes("regression", np.zeros(len(outcomes)), values)
+            for part, (metric,) in enumerate(errors.by_part(codes, size, ["bias"])):
+                found[part].append(replace(metric, name=name))
     return found
 
 

@@ -72,25 +72,28 @@ class Relation:
         count = min(MOST, len(predictions) // SMALLEST)
         if count < 1:
             return None
-        shares = np.arange(1, count) / count
-        edges = np.quantile(predictions, shares) if count > 1 else np.array([])
-        above = int(np.count_nonzero(predictions >= 0.5))
+        values = np.unique(predictions)
+        edges = np.quantile(predictions, np.arange(1, count) / count)
+        above = int(np.count_nonzero(predictions > 0.5))
         if probability and min(above, len(predictions) - above) >= SMALLEST / 2:
             # no bin should have rows of both decisions
             edges = np.delete(edges, np.argmin(np.abs(edges - 0.5))) if len(edges) else edges
-            edges = np.append(edges, 0.5)
-        edges = np.unique(edges)
+            edges = np.append(edges, np.nextafter(0.5, 1))
+        # between two values, so that one that is computed a little otherwise stays in its bin
+        places = np.unique(np.searchsorted(values, edges))
+        places = places[(places > 0) & (places < len(values))]
+        edges = (values[places - 1] + values[places]) / 2
         bins = np.searchsorted(edges, predictions, side="right")
         size = len(edges) + 1
         rows = np.bincount(bins, minlength=size)
-        values = truth.astype(float)
-        sums = np.bincount(bins, weights=values, minlength=size)
+        given = truth.astype(float)
+        sums = np.bincount(bins, weights=given, minlength=size)
         if probability:
             means = (sums + 0.5) / (rows + 1)  # Jeffreys' prior: no bin is certain
             variances = means * (1 - means)
         else:
             means = sums / np.maximum(rows, 1)
-            squares = np.bincount(bins, weights=np.square(values - means[bins]), minlength=size)
+            squares = np.bincount(bins, weights=np.square(given - means[bins]), minlength=size)
             variances = squares / np.maximum(rows - 1, 1)
         return cls(
             tuple(edges.tolist()),
@@ -115,7 +118,7 @@ class Relation:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "edges": [float(f"{value:.10g}") for value in self.edges],
+            "edges": list(self.edges),
             "means": [float(f"{value:.5g}") for value in self.means],
             "variances": [float(f"{value:.5g}") for value in self.variances],
             "rows": list(self.rows),

@@ -6,14 +6,16 @@ testing leads to expect there. So P(y | x) that changed is found with P(x) uncha
 changed is none. The statistic is the sum of the bins' squared standardised residuals, chi-squared
 under no change (Hosmer and Lemeshow, "Goodness of fit tests for the multiple logistic regression
 model", 1980, here with the map's own uncertainty in the variance); the effect is the root mean
-square of the bins' residuals, less what chance alone adds.
+square of the bins' residuals, less what chance alone adds. Slices are tested by the mean residual
+and by the mean squared residual (Spiegelhalter, "Probabilistic prediction in patient management and
+clinical trials", 1986), each against the same slice in testing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy as np
 from mlops_magics.measures.intervals import Z
 from mlops_magics.measures.metric import ALPHA
 from mlops_magics.measures.relation import Relation, arguments
-from mlops_magics.monitoring.slices import RESIDUAL, Slice
+from mlops_magics.monitoring.slices import RESIDUALS, Slice
 
 if TYPE_CHECKING:
     from mlops_magics.measures.outcomes import Outcomes
@@ -30,25 +32,41 @@ __all__ = ["CRITERIA", "Concept", "Moved", "examine"]
 
 LEAST_ROWS = 100
 LEAST_SHIFT = 0.03  # of a probability
+LEAST_SURPRISE = 0.02  # of a squared residual
 LEAST_SHARE = 0.1  # of an error's standard deviation
 LEAST_SLICE = 50
-EXPECTED = 5.0  # positives, and negatives, that a bin is expected to have
+EXPECTED = 10.0  # positives, and negatives, that a bin is expected to have
 
 CRITERIA = (
-    f"concept drift: at least {LEAST_ROWS} labels, p <= {ALPHA:g}, and labels off what the scores "
-    f"say by {LEAST_SHIFT:g} or more (of numbers: {LEAST_SHARE:g} standard deviations)"
+    f"concept drift: at least {LEAST_ROWS} labels, a false-alarm rate of {ALPHA:g}, and labels off "
+    f"what the scores say by {LEAST_SHIFT:g} or more (of numbers: {LEAST_SHARE:g} standard "
+    "deviations)"
 )
 """The rule in a sentence."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """A slice whose labels have left the predictions: mean of truth less what was expected."""
+    """A slice whose labels have left the predictions.
+
+    Attributes
+    ----------
+    column, value, rows : str, str, int
+        Which, and how many labels.
+    measure : str
+        ``residual``: the mean of truth less what is expected; ``surprise``: of its square, less
+        the variance that is expected.
+    now, reference : float
+        Its value, and in testing.
+    q_value : float
+        Corrected for all slices and both measures.
+    """
 
     column: str
     value: str
     rows: int
-    residual: float
+    measure: str
+    now: float
     reference: float
     q_value: float
 
@@ -122,11 +140,21 @@ def examine(outcomes: Outcomes, relation: Relation | None, slices: Sequence[Slic
     size = len(relation.means)
     means, variances, known = relation.table
     rows = np.bincount(bins, minlength=size).astype(float)
-    off = np.bincount(bins, weights=truth - means[bins], minlength=size)
+    errors = truth - means[bins]
+    off = np.bincount(bins, weights=errors, minlength=size)
+    if number:
+        squares = np.bincount(bins, weights=np.square(errors), minlength=size)
+        now = squares - np.square(off) / np.maximum(rows, 1)
+        pooled = (known * variances + now) / np.maximum(known + rows - 1, 1)
+        held = rows
+    else:
+        # as in a test of two proportions, of both samples together
+        shares = means + off / np.maximum(known + rows, 1)
+        pooled = shares * (1 - shares)
+        held = rows * np.minimum(shares, 1 - shares)
     # of the labels, and of the mean that they are compared with
-    spread = rows * variances + np.square(rows) * variances / np.maximum(known, 1)
-    least = rows if number else rows * np.minimum(means, 1 - means)
-    groups = _grouped(least)
+    spread = pooled * (rows + np.square(rows) / np.maximum(known, 1))
+    groups = _grouped(held)
     rows, off, spread = (np.bincount(groups, weights=one) for one in (rows, off, spread))
     tested = (spread > 0) & (rows > 0)
     if not tested.any():
@@ -138,8 +166,12 @@ def examine(outcomes: Outcomes, relation: Relation | None, slices: Sequence[Slic
     squared = float(weights @ (np.square(off / rows) - spread / np.square(rows)))
     shift, bias = math.sqrt(max(0.0, squared)), float(off.sum() / rows.sum())
     unit = float(np.sqrt(np.average(variances, weights=np.maximum(known, 1)))) if number else 1.0
-    moved = _moved(slices, LEAST_SHARE * unit if number else LEAST_SHIFT)
-    drifted = p_value <= ALPHA and shift >= (LEAST_SHARE * unit if number else LEAST_SHIFT)
+    least = {"residual": LEAST_SHIFT, "surprise": LEAST_SURPRISE}
+    if number:
+        least = {"residual": LEAST_SHARE * unit, "surprise": LEAST_SHARE * unit**2}
+    moved = _moved(slices, least)
+    # the other half of the rate is the slices'
+    drifted = p_value <= ALPHA / 2 and shift >= least["residual"]
     return Concept(
         len(outcomes),
         drifted or bool(moved),
@@ -177,29 +209,34 @@ def _grouped(least: np.ndarray) -> np.ndarray:
     return groups
 
 
-def _moved(slices: Sequence[Slice], least: float) -> tuple[Moved, ...]:
+def _moved(slices: Sequence[Slice], least: Mapping[str, float]) -> tuple[Moved, ...]:
     from scipy.stats import false_discovery_control, norm
 
     tested = []
     for one in slices:
-        metric = one.metric(RESIDUAL)
-        if metric is None or metric.value is None or metric.reference is None:
-            continue
-        if metric.low is None or metric.high is None or one.rows < LEAST_SLICE:
-            continue
-        half = math.hypot((metric.high - metric.low) / 2, metric.reference_half)
-        if half > 0:
-            z = abs(metric.value - metric.reference) * Z / half
-            tested.append((one, metric, 2 * float(norm.sf(z))))
+        for metric in filter(None, map(one.metric, RESIDUALS)):
+            if metric.value is None or metric.reference is None:
+                continue
+            if metric.low is None or metric.high is None or one.rows < LEAST_SLICE:
+                continue
+            half = math.hypot((metric.high - metric.low) / 2, metric.reference_half)
+            if not half:
+                continue
+            difference = metric.value - metric.reference
+            # truth that is less surprising than in testing is no drift
+            z = (difference if metric.name == "surprise" else abs(difference)) * Z / half
+            matters = z > 0 and abs(difference) >= least[metric.name]
+            moved = Moved(
+                one.column, one.value, one.rows, metric.name, metric.value, metric.reference, 1.0
+            )
+            p_value = float(norm.sf(z)) * (1 if metric.name == "surprise" else 2)
+            tested.append((z, p_value, matters, moved))
     if not tested:
         return ()
-    corrected = false_discovery_control([p_value for _, _, p_value in tested])
+    corrected = false_discovery_control([p_value for _, p_value, _, _ in tested])
     found = [
-        (p_value, Moved(one.column, one.value, one.rows, metric.value, metric.reference, float(q)))
-        for (one, metric, p_value), q in zip(tested, corrected, strict=True)
-        if q <= ALPHA
-        and metric.value is not None
-        and metric.reference is not None
-        and abs(metric.value - metric.reference) >= least
+        (z, replace(moved, q_value=float(q_value)))
+        for (z, _, matters, moved), q_value in zip(tested, corrected, strict=True)
+        if matters and q_value <= ALPHA / 2
     ]
-    return tuple(moved for _, moved in sorted(found, key=lambda pair: pair[0]))
+    return tuple(moved for _, moved in sorted(found, key=lambda pair: -pair[0]))

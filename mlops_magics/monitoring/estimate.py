@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Estimate", "Expected", "estimate"]
 
 DRAWS = 400
+SURELY = 1.5  # half intervals: three standard errors
 LEAST_ROWS = 30
 
 ASSUMES = (
@@ -52,7 +53,8 @@ class Expected:
     expected : float or None
         What was expected on just those rows.
     agrees : bool or None
-        Whether the measured value is where it was expected; None without labels.
+        Whether the measured value is within three standard errors of what was expected; None
+        without labels.
     """
 
     name: str
@@ -94,7 +96,9 @@ class Estimate:
                 continue
             inside = None
             if then.low is not None and then.high is not None:
-                inside = then.low <= now.value <= then.high
+                # of several metrics one is easily outside of its 95 %
+                room = SURELY * (then.high - then.low) / 2
+                inside = abs(now.value - then.value) <= room
             found.append(replace(one, measured=now.value, expected=then.value, agrees=inside))
         return replace(self, metrics=tuple(found))
 
@@ -118,7 +122,7 @@ def estimate(
     task : str
         ``binary``, ``multiclass`` or ``regression``.
     predicted : bool array of shape (n_rows,), optional
-        What was decided; default: a score of half or more.
+        What was decided; default: a score above half.
     seed : int
         Of the draws that give the interval: of the map, and of the labels to come.
 
@@ -141,7 +145,7 @@ def estimate(
         scores = scores.max(axis=1)
     kept = np.isfinite(scores)
     if predicted is None:
-        predicted = scores >= 0.5
+        predicted = scores > 0.5
     scores, predicted = scores[kept], predicted[kept]
     if len(scores) < LEAST_ROWS:
         return Estimate(

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.sql import ColumnElement
 
-__all__ = ["Labelled", "chosen", "outcomes_of", "outputs", "read", "scores_of"]
+__all__ = [
+    "Labelled",
+    "again",
+    "chosen",
+    "decisions",
+    "outcomes_of",
+    "outputs",
+    "read",
+    "scores_of",
+]
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,29 @@ def outputs(
     most: int | None = None,
 ) -> list[Any]:
     """Read what was answered in a range, the newest so many."""
+    return _newest(connection, tables.predictions.c.output, endpoint, since, until, revision, most)
+
+
+def inputs(
+    connection: Connection, endpoint: str, since: float, until: float, *, most: int
+) -> pd.DataFrame:
+    """Read what was predicted for in a range, labelled or not, the newest so many."""
+    column = tables.predictions.c.inputs
+    rows = _newest(connection, column, endpoint, since, until, None, most)
+    return pd.DataFrame([row or {} for row in rows])
+
+
+def _newest(
+    connection: Connection,
+    column: ColumnElement[Any],
+    endpoint: str,
+    since: float,
+    until: float,
+    revision: int | None,
+    most: int | None,
+) -> list[Any]:
     t = tables.predictions.c
-    query = sa.select(_raw(t.output)).where(*chosen(endpoint, since, until, revision))
+    query = sa.select(_raw(column)).where(*chosen(endpoint, since, until, revision))
     return _decoded(connection.execute(query.order_by(t.time.desc()).limit(most)).scalars().all())
 
 
@@ -133,6 +163,14 @@ def outcomes_of(answers: Sequence[Any], labels: Sequence[Any], reference: Refere
     array([0.7, 0.4])
     """
     return _outcomes(answers, labels, reference)[0]
+
+
+def decisions(
+    answers: Sequence[Any], reference: Reference
+) -> tuple[NDArray[np.float64] | None, NDArray[np.bool_]]:
+    """Return outputs' probabilities, and which of them decide for the last class."""
+    predicted, scores, classes = _decided(answers, [], reference)
+    return scores, predicted == len(classes) - 1
 
 
 def scores_of(answers: Sequence[Any], reference: Reference) -> NDArray[np.float64] | None:
@@ -162,6 +200,17 @@ def _listed(answer: Any, classes: int) -> list[float]:
     return [nothing[0] if one is None else one for one in answer] if answer else nothing
 
 
+def again(outcomes: Outcomes, answers: Sequence[Any], reference: Reference) -> Outcomes:
+    """Return the same truth with other answers to the same rows."""
+    if outcomes.task == "regression":
+        values = np.array([_number(reference.prediction(one)) for one in answers], dtype=float)
+        return Outcomes("regression", outcomes.truth, values)
+    predicted, scores, classes = _decided(answers, [], reference)
+    if outcomes.task == "binary":
+        return Outcomes("binary", outcomes.truth, predicted == len(classes) - 1, scores)
+    return Outcomes(outcomes.task, outcomes.truth, predicted, scores)
+
+
 def _outcomes(
     answers: Sequence[Any], labels: Sequence[Any], reference: Reference
 ) -> tuple[Outcomes, NDArray[np.bool_]]:
@@ -171,24 +220,9 @@ def _outcomes(
         truth = np.array([_number(label) for label in labels], dtype=float)
         kept = np.isfinite(values) & np.isfinite(truth)
         return Outcomes("regression", truth[kept], values[kept]), kept
-    scores = scores_of(answers, reference) if len(answers) else None
-    classes = list(reference.classes)
-    decided = None
-    if scores is None or not classes:
-        decided = [reference.decide(one) for one in answers]
-        classes = classes or sorted({*labels, *decided} - {None}, key=str)
+    predicted, scores, classes = _decided(answers, labels, reference)
     places = {value: place for place, value in enumerate(classes)}
     truth = np.array([places.get(label, -1) for label in labels], dtype=np.int64)
-    if decided is not None:
-        predicted = np.array([places.get(one, -1) for one in decided], dtype=np.int64)
-    elif scores is not None and scores.ndim == 2:
-        predicted = np.asarray(np.nan_to_num(scores).argmax(axis=1), dtype=np.int64)
-    else:
-        assert scores is not None
-        # of equal probabilities the first class is the answer, as from argmax; of a single score
-        # half is enough
-        pairs = isinstance(answers[0], (list, tuple, dict)) and len(answers[0]) > 1
-        predicted = (scores > 0.5 if pairs else scores >= 0.5).astype(np.int64)
     kept = (truth >= 0) & (predicted >= 0)
     if scores is not None:
         kept &= np.isfinite(scores if scores.ndim == 1 else scores.sum(axis=1))
@@ -198,6 +232,29 @@ def _outcomes(
         return Outcomes("multiclass", truth, predicted, scores), kept
     last = len(classes) - 1
     return Outcomes("binary", truth == last, predicted == last, scores), kept
+
+
+def _decided(
+    answers: Sequence[Any], labels: Sequence[Any], reference: Reference
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None, list[Any]]:
+    """Return each answer's class by number (-1 for none), the probabilities, and the classes."""
+    scores = scores_of(answers, reference) if len(answers) else None
+    classes = list(reference.classes)
+    if scores is None or not classes:
+        decided = [reference.decide(one) for one in answers]
+        classes = classes or sorted({*labels, *decided} - {None}, key=str)
+        places = {value: place for place, value in enumerate(classes)}
+        return (
+            np.array([places.get(one, -1) for one in decided], dtype=np.int64),
+            scores,
+            classes,
+        )
+    if scores.ndim == 2:
+        return np.asarray(np.nan_to_num(scores).argmax(axis=1), dtype=np.int64), scores, classes
+    # of equal probabilities the first class is the answer, as from argmax; of a single score half
+    # is enough
+    pairs = isinstance(answers[0], (list, tuple, dict)) and len(answers[0]) > 1
+    return (scores > 0.5 if pairs else scores >= 0.5).astype(np.int64), scores, classes
 
 
 def _number(value: Any) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from mlops_magics.monitoring.alerts.conditions import Finding
 from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, UNCALIBRATED, Drift, compare
 from mlops_magics.monitoring.features import feature
 from mlops_magics.monitoring.references import PREDICTION, Reference, References
-from mlops_magics.records import Record
+from mlops_magics.records import Record, plain
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace, resolve
 
@@ -32,6 +32,8 @@ __all__ = ["MonitorPicture", "monitor"]
 IDLE_SECONDS = 60.0
 POINTS = 120  # of a series, at the most
 SHOWN = 8  # features in a card
+MEASURED = 20_000  # newest labelled predictions of a picture, which is taken every second
+SLICES = 12
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class MonitorPicture(Record):
     prediction : mapping or None
         The model's output, likewise.
     quality : mapping or None
-        Metrics from labels that have arrived.
+        ``metrics`` from ``labels`` that have arrived, with ``coverage`` and ``delay``, by
+        ``slices`` and ``groups``, over time (``series``); whether labels go with scores
+        (``concept``), and what scores lead to expect (``estimate``). None without labels and
+        estimate.
     alerts, notes : list
         What calls for action, and what a reader should know.
     resources : list
@@ -194,7 +199,10 @@ def monitor(
         found = windows.read(connection, endpoint, begin, covered, references)
         key = variants[0].revision if variants else max(found, default=0)
         reference = references.of(connection, key)
-        measured = quality.measure(connection, endpoint, begin, covered, reference)
+        measured = quality.measure(
+            connection, endpoint, begin, covered, reference, closely=True, most=MEASURED
+        )
+        over = quality.over_time(connection, endpoint, begin, covered, measured)
         newest = _newest(connection, endpoint)
         opened = states.opened(connection, endpoint)
         policy = alert_policy.read(connection, endpoint)
@@ -225,7 +233,7 @@ def monitor(
         series=_series([w for part in found.values() for w in part], begin, end),
         features=features,
         prediction=prediction,
-        quality=_quality(measured),
+        quality=_quality(measured, over),
         alerts=_alerts(opened, shown, begin),
         notes=notes,
         resources=resources,
@@ -353,11 +361,24 @@ def _compared(
     return drifts, features, prediction, notes
 
 
-def _quality(measured: quality.Quality) -> dict[str, Any] | None:
-    if not measured.labels:
+def _quality(measured: quality.Quality, over: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Quality as JSON values; None where there is neither a label nor an estimate."""
+    estimated = measured.estimate is not None and bool(measured.estimate.metrics)
+    if not measured.labels and not estimated:
         return None
-    metrics = [vars(metric) for metric in measured.metrics]
-    return {"labels": measured.labels, "coverage": measured.coverage, "metrics": metrics}
+    parts = [plain(replace(one, metrics=one.shown)) for one in measured.slices[:SLICES]]
+    return {
+        "labels": measured.labels,
+        "coverage": measured.coverage,
+        "metrics": [vars(metric) for metric in measured.metrics],
+        "measured": measured.measured,
+        "delay": plain(measured.delay),
+        "slices": parts,
+        "groups": plain(measured.groups),
+        "concept": plain(measured.concept),
+        "estimate": plain(measured.estimate),
+        "series": over,
+    }
 
 
 def _alerts(

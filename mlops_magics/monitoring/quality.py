@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
 
-__all__ = ["Delay", "Metric", "Quality", "measure", "reported", "series"]
+__all__ = ["Delay", "Metric", "Quality", "measure", "over_time", "reported"]
 
 SHOWN = {
     "binary": ("accuracy", "brier"),
@@ -173,26 +173,27 @@ def overall(rows: Labelled, reference: Reference) -> tuple[Metric, ...]:
     return tuple(judge([found], [len(rows)])[0])
 
 
-def series(
+def over_time(
     connection: Connection,
     endpoint: str,
     since: float,
     until: float,
-    rows: Labelled,
+    measured: Quality,
     *,
     revision: int | None = None,
     points: int = 24,
 ) -> dict[str, Any]:
-    """Return quality over time, in equal steps.
+    """Return quality in equal steps of time.
 
     Parameters
     ----------
     connection : Connection
-        In the transaction in which ``rows`` were read.
+        In the transaction in which it was measured.
     endpoint, since, until, revision
         As in `measure`.
-    rows : Labelled
-        What `measure` has measured.
+    measured : Quality
+        What `measure` returned. Of the newest predictions only, if it had a limit: what lies
+        before them is unknown.
     points : int
         Steps.
 
@@ -203,19 +204,23 @@ def series(
         ``coverage``, ``delay`` (median seconds), and of ``metrics`` by name ``value``, ``low``,
         ``high``. What is unknown is None.
     """
+    rows = measured.rows
+    assert rows is not None
     step = (until - since) / points
     counts = _counted(connection, endpoint, since, until, step, revision)
     places = np.clip(((rows.times - since) / step).astype(np.int64), 0, points - 1)
-    labels = np.bincount(places, minlength=points)
+    labels: list[int | None] = np.bincount(places, minlength=points).tolist()
+    if measured.measured < measured.labels:  # those before the oldest that was read are unknown
+        labels[: int(places[0]) + 1] = [None] * (int(places[0]) + 1)
     bounds = np.searchsorted(places, np.arange(points + 1))
     parts = rows.outcomes.by_part(places, points, SHOWN[rows.outcomes.task])
     found: dict[str, Any] = {
         "t": [since + place * step for place in range(points)],
         "predictions": [counts.get(place, 0) for place in range(points)],
-        "labels": labels.tolist(),
+        "labels": labels,
         "coverage": [
-            min(1.0, int(labels[place]) / counts[place]) if counts.get(place) else None
-            for place in range(points)
+            None if label is None or not counts.get(place) else min(1.0, label / counts[place])
+            for place, label in enumerate(labels)
         ],
         "delay": [
             float(np.median(rows.delays[low:high])) if high > low else None
@@ -248,11 +253,10 @@ def _counted(
     place: Any = (t.time - since) / step
     if connection.dialect.name == "postgresql":  # whose cast rounds; SQLite's cuts off
         place = sa.func.floor(place)
-    place = sa.cast(place, sa.Integer)
-    query = sa.select(place, sa.func.count()).where(
+    query = sa.select(sa.cast(place, sa.Integer).label("place"), sa.func.count()).where(
         *labelled.chosen(endpoint, since, until, revision)
     )
-    rows = connection.execute(query.group_by(place)).all()
+    rows = connection.execute(query.group_by(sa.literal_column("place"))).all()
     last = math.ceil((until - since) / step) - 1
     found: dict[int, int] = {}
     for key, count in rows:
@@ -266,12 +270,14 @@ def _estimated(
     """Estimate all predictions, and beside it what the labels that came say."""
     relation, outcomes = reference.baseline.relation, rows.outcomes
     task = outcomes.task
-    scores = labelled.scores_of(answers, reference) if answers else None
     if not answers:
         return Estimate(0, reason="no predictions in this time")
-    found = estimate.estimate(scores, relation, task=task)
+    if task == "regression":
+        return estimate.estimate(None, relation, task=task)
+    scores, predicted = labelled.decisions(answers, reference)
+    found = estimate.estimate(scores, relation, task=task, predicted=predicted)
     if not found.metrics or not len(rows):
         return found
-    predicted = outcomes.predicted if task == "binary" else None
-    mine = estimate.estimate(outcomes.scores, relation, task=task, predicted=predicted)
+    decided = outcomes.predicted if task == "binary" else None
+    mine = estimate.estimate(outcomes.scores, relation, task=task, predicted=decided)
     return found.reconciled(mine, {metric.name: metric for metric in metrics})

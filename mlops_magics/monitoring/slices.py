@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from mlops_magics.monitoring.labelled import Labelled
 
-__all__ = ["RESIDUAL", "Slice", "codes_of", "cut_of", "measure"]
+__all__ = ["RESIDUALS", "Slice", "codes_of", "cut_of", "measure"]
 
-RESIDUAL = "residual"
-"""Among a slice's metrics: truth less what testing leads to expect; read by `concept`."""
+RESIDUALS = ("residual", "surprise")
+"""Among a slice's metrics: how far truth is from what scores say; read by `concept`."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Slice:
     judged: str
     worse: bool | None = None
     q_value: float | None = None
+
+    @property
+    def shown(self) -> tuple[Metric, ...]:
+        """The metrics that are of quality itself."""
+        return tuple(one for one in self.metrics if one.name not in RESIDUALS)
 
     def metric(self, name: str) -> Metric | None:
         """Return one metric by name."""

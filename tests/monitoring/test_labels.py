@@ -230,9 +230,7 @@ def test_delay_and_coverage_of_late_labels_are_shown(place, package):
         found = quality.measure(
             connection, "flight-delay", begin, begin + 100, reference, closely=True
         )
-        steps = quality.series(
-            connection, "flight-delay", begin, begin + 100, found.rows, points=10
-        )
+        steps = quality.over_time(connection, "flight-delay", begin, begin + 100, found, points=10)
     assert (found.labels, found.coverage) == (40, 0.4)
     # the newest forty: predicted 60 to 100 seconds after the begin
     assert found.delay.p50 == pytest.approx(3600 - 80, abs=30)
