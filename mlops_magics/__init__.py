@@ -145,6 +145,10 @@ if TYPE_CHECKING:
         QualityReport,
         quality,
     )
+    from mlops_magics.monitoring.report import (
+        MonitorReport,
+        monitor_report,
+    )
     from mlops_magics.packaging import (
         Package,
         package,
@@ -290,6 +294,7 @@ __all__ = [
     "ModelVersion",
     "ModelVersions",
     "MonitorPicture",
+    "MonitorReport",
     "NotFound",
     "NotebookExited",
     "NothingToResume",
@@ -372,6 +377,7 @@ __all__ = [
     "logs",
     "model_versions",
     "monitor",
+    "monitor_report",
     "output",
     "package",
     "pause_trigger",
@@ -534,6 +540,10 @@ _HOMES = {
     "monitoring.appraisal": (
         "QualityReport",
         "quality",
+    ),
+    "monitoring.report": (
+        "MonitorReport",
+        "monitor_report",
     ),
     "packaging": (
         "Package",

@@ -54,7 +54,13 @@ STAGES: dict[str, list[click.Command]] = {
         logs.logs,
     ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
-    "Monitoring": [monitoring.feedback, monitoring.monitor, monitoring.quality, alerts.alerts],
+    "Monitoring": [
+        monitoring.feedback,
+        monitoring.monitor,
+        monitoring.quality,
+        monitoring.report,
+        alerts.alerts,
+    ],
     "Pipelines": [pipelines.pipeline, triggers.trigger, continuous.ci],
 }
 """Every verb, under the stage of the lifecycle that it belongs to."""

@@ -1,4 +1,4 @@
-"""Monitoring: feedback, monitor."""
+"""Monitoring: feedback, monitor, quality, report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops_magics.cli.verb import verb
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["feedback", "monitor", "quality"]
+__all__ = ["feedback", "monitor", "quality", "report"]
 
 
 @verb(
@@ -52,13 +52,13 @@ def feedback(
 )
 @click.argument("endpoint", type=ENDPOINT)
 @click.option("--last", type=DURATION, default="1h", show_default=True, help="Length of the view.")
-@click.option("--since", type=float, help="Begin, in seconds since 1970.")
-@click.option("--until", type=float, help="End, in seconds since 1970.")
+@click.option("--since", help="Begin: 2013-06-01T12:00, or seconds since 1970.")
+@click.option("--until", help="End, likewise.")
 def monitor(
     endpoint: str,
     last: str,
-    since: float | None,
-    until: float | None,
+    since: str | None,
+    until: str | None,
     workspace: Workspace | None,
 ) -> Any:
     """Show ENDPOINT's traffic, latency, errors, drift and quality; in a notebook live."""
@@ -73,8 +73,8 @@ def monitor(
 )
 @click.argument("endpoint", type=ENDPOINT)
 @click.option("--last", type=DURATION, default="7d", show_default=True, help="When predicted.")
-@click.option("--since", type=float, help="Begin, in seconds since 1970.")
-@click.option("--until", type=float, help="End, in seconds since 1970.")
+@click.option("--since", help="Begin: 2013-06-01T12:00, or seconds since 1970.")
+@click.option("--until", help="End, likewise.")
 @click.option("--by", multiple=True, help="Column of slices; repeatable. Default: as tested.")
 @click.option(
     "--group", "--groups", "groups", multiple=True, help="Column of groups; repeatable. Likewise."
@@ -83,8 +83,8 @@ def monitor(
 def quality(
     endpoint: str,
     last: str,
-    since: float | None,
-    until: float | None,
+    since: str | None,
+    until: str | None,
     by: tuple[str, ...],
     groups: tuple[str, ...],
     attribution: bool,
@@ -104,4 +104,31 @@ def quality(
         groups=groups,
         attribution=attribution,
         workspace=workspace,
+    )
+
+
+@verb(
+    "report",
+    calls=["monitor_report"],
+    in_shell="mlops report flight-delay --last 7d --output week.html",
+    in_notebook="%mlops_report flight-delay --last 7d",
+)
+@click.argument("endpoint", type=ENDPOINT)
+@click.option(
+    "--last", type=DURATION, default="1h", show_default=True, help="Length of the window."
+)
+@click.option("--since", help="Begin: 2013-06-01T12:00, or seconds since 1970.")
+@click.option("--until", help="End, likewise.")
+@click.option("--output", type=click.Path(dir_okay=False), help="The file.")
+def report(
+    endpoint: str,
+    last: str,
+    since: str | None,
+    until: str | None,
+    output: str | None,
+    workspace: Workspace | None,
+) -> Any:
+    """Write ENDPOINT's window as one HTML file, to keep or to send."""
+    return mlops.monitor_report(
+        endpoint, last=last, since=since, until=until, output=output, workspace=workspace
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlops_magics import cards
 
-__all__ = ["draw"]
+__all__ = ["column", "draw"]
 
 WIDTH, MARGIN, GAP = 960, 16, 24
 INK, QUIET, REFERENCE = "#7d7d7d", "#8c8c8c", "#9aa0a6"
@@ -48,6 +48,20 @@ def draw(picture: Mapping[str, Any]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
         f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label="{name}" '
+        f'font-family="system-ui,-apple-system,Segoe UI,sans-serif" font-size="12">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def column(one: Mapping[str, Any]) -> str:
+    """Draw one column of a picture beside its training data, as SVG that stands alone."""
+    parts: list[str] = []
+    wide, tall = 440.0, 120.0
+    _distribution(parts, one, 4, 16, wide - 8, tall)
+    name = html.escape(_plain(one["name"]), quote=True)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {tall + 48:.0f}" '
+        f'width="{wide:.0f}" height="{tall + 48:.0f}" role="img" aria-label="{name}" '
         f'font-family="system-ui,-apple-system,Segoe UI,sans-serif" font-size="12">'
         f"{''.join(parts)}</svg>"
     )
