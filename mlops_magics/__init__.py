@@ -120,6 +120,7 @@ if TYPE_CHECKING:
         WorkspaceNotFound,
     )
     from mlops_magics.monitoring import (
+        DriftReport,
         Feedback,
         MonitorPicture,
         Predictions,
@@ -144,6 +145,9 @@ if TYPE_CHECKING:
     from mlops_magics.monitoring.appraisal import (
         QualityReport,
         quality,
+    )
+    from mlops_magics.monitoring.drift import (
+        drift,
     )
     from mlops_magics.monitoring.report import (
         MonitorReport,
@@ -271,6 +275,7 @@ __all__ = [
     "DeployFailed",
     "Diagnosis",
     "DiskFull",
+    "DriftReport",
     "Endpoint",
     "EndpointNotFound",
     "Endpoints",
@@ -366,6 +371,7 @@ __all__ = [
     "datasets",
     "deploy",
     "doctor",
+    "drift",
     "endpoints",
     "feedback",
     "fire_trigger",
@@ -518,6 +524,7 @@ _HOMES = {
         "WorkspaceNotFound",
     ),
     "monitoring": (
+        "DriftReport",
         "Feedback",
         "MonitorPicture",
         "Predictions",
@@ -545,6 +552,7 @@ _HOMES = {
         "MonitorReport",
         "monitor_report",
     ),
+    "monitoring.drift": ("drift",),
     "packaging": (
         "Package",
         "package",

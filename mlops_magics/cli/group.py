@@ -55,6 +55,7 @@ STAGES: dict[str, list[click.Command]] = {
     ],
     "Serving": [serving.predict, serving.predictions, serving.score, serving.stream],
     "Monitoring": [
+        monitoring.drift,
         monitoring.feedback,
         monitoring.monitor,
         monitoring.quality,

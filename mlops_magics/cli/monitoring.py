@@ -1,4 +1,4 @@
-"""Monitoring: feedback, monitor, quality, report."""
+"""Monitoring: drift, feedback, monitor, quality, report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,67 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import mlops_magics as mlops
-from mlops_magics.cli.parameters import DURATION, ENDPOINT, SCORED
+from mlops_magics.cli.parameters import COMPARED, DATA, DURATION, ENDPOINT, SCORED
 from mlops_magics.cli.verb import verb
 
 if TYPE_CHECKING:
     from mlops_magics.store.workspace import Workspace
 
-__all__ = ["feedback", "monitor", "quality", "report"]
+__all__ = ["drift", "feedback", "monitor", "quality", "report"]
+
+
+@verb(
+    "drift",
+    calls=["drift"],
+    in_shell="mlops drift flight-delay --last 1h --against 1d",
+    in_notebook="%mlops_drift june --reference may",
+)
+@click.argument("subject", type=COMPARED)
+# eager: what SUBJECT is depends on it
+@click.option("--reference", type=DATA, is_eager=True, help="Table to compare SUBJECT with.")
+@click.option("--last", type=DURATION, default="1h", show_default=True, help="Length of the view.")
+@click.option("--since", help="Begin: 2013-06-01T12:00, or seconds since 1970.")
+@click.option("--until", help="End, likewise; default: now.")
+@click.option(
+    "--against",
+    default="training",
+    show_default=True,
+    help="An earlier window: 1d is the one a day before; or SINCE/UNTIL.",
+)
+@click.option(
+    "--rate",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Asked false-alarm rate of a window.",
+)
+def drift(
+    subject: Any,
+    reference: Any,
+    last: str,
+    since: str | None,
+    until: str | None,
+    against: str,
+    rate: float,
+    workspace: Workspace | None,
+) -> Any:
+    """Compare an endpoint's traffic with its training data or an earlier window, or two tables.
+
+    SUBJECT is an endpoint; with --reference, a DataFrame, a dataset or a file. Column by column,
+    with thresholds that are calibrated for the asked false-alarm rate, and as a whole by a
+    classifier, which also sees what no column shows alone. Exits with 0 also when something
+    drifted: --json has the verdict.
+    """
+    return mlops.drift(
+        subject,
+        reference=reference,
+        last=last,
+        since=since,
+        until=until,
+        against=against,
+        rate=rate,
+        workspace=workspace,
+    )
 
 
 @verb(

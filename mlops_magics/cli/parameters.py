@@ -24,6 +24,7 @@ __all__ = [
     "ALIAS",
     "ASSIGNMENT",
     "COLUMN",
+    "COMPARED",
     "DATA",
     "DATASET",
     "DURATION",
@@ -187,6 +188,18 @@ class Source(Data):
     def read(self, text: str) -> Any:
         """Leave the text as it is."""
         return text
+
+
+class Compared(Data):
+    """What ``drift`` looks at: an endpoint; with ``--reference``, data."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take a name as the endpoint's, also where a variable is called so."""
+        source = None if ctx is None else ctx.get_parameter_source("reference")
+        alone = source in (None, click.core.ParameterSource.DEFAULT)
+        if alone and not isinstance(value, Bound):
+            return value
+        return super().convert(value, param, ctx)
 
 
 class Rows(Data):
@@ -456,6 +469,7 @@ def explain(error: MlopsError, ctx: click.Context) -> None:
 
 MODEL = Reference("model", "models", ("predict",))
 REPORT = Reference("report", "none", ("card", "to_dict"))
+COMPARED = Compared("subject", "endpoints", ("columns", "iloc"))
 DATA = Data("data", "datasets", ("columns", "iloc"))
 ROWS = Rows("rows", "datasets", ("columns", "iloc"))
 RUN = Name("run", "runs")

@@ -1,271 +1,329 @@
-"""Drift: which columns of the traffic differ from the reference, and how sure that is.
-
-A column counts as drifted only if the difference is **significant** (p-values of all columns and
-checks together corrected after Benjamini and Hochberg, against a threshold that is calibrated on
-windows drawn from the reference), **large enough to matter**, and seen on **enough rows**. The
-checks of a column (`profiles.significance`):
-
-- distribution: chi-squared on pooled bins, for numbers also Kolmogorov-Smirnov; effect: the
-  population stability index less its mean under no shift, at least 0.1;
-- missing values, and values of the wrong type: their share of the rows; effect: two percentage
-  points, and one;
-- unseen categories: against the room that the reference leaves for new ones; effect: one per cent.
-"""
+"""Two sets of rows compared in every way: the verb ``drift``."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+import time
+from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_magics.monitoring import statistics
-from mlops_magics.profiles import Calibration, Categorical, Numeric, Profile, significance
-from mlops_magics.profiles.significance import LEAST, Tally
+from mlops_magics.errors import InvalidArgument
+from mlops_magics.monitoring import backlog, classifier, log, outliers, spans, statistics, traffic
+from mlops_magics.monitoring import windows as ranges
+from mlops_magics.monitoring.classifier import Separation
+from mlops_magics.monitoring.comparison import (
+    CRITERIA,
+    LEAST_ROWS,
+    RATE,
+    UNCALIBRATED,
+    Drift,
+    compare,
+)
+from mlops_magics.monitoring.difference import DriftReport
+from mlops_magics.monitoring.outliers import Outliers
+from mlops_magics.monitoring.references import PREDICTION, References
+from mlops_magics.profiles import Calibration, Profile, calibrate
+from mlops_magics.profiles import values as read
+from mlops_magics.store import datasets
+from mlops_magics.store.workspace import Workspace, resolve
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    import pandas as pd
 
-__all__ = ["CRITERIA", "RATE", "UNCALIBRATED", "Drift", "compare", "persists"]
+__all__ = ["drift"]
 
-RATE = 0.01
-LEAST_ROWS = 100
-
-CRITERIA = (
-    f"drifted: at least {LEAST_ROWS} rows, significant over all columns together (of windows like "
-    f"the reference {RATE:.0%} are; Benjamini-Hochberg), and PSI beyond chance of "
-    f"{LEAST['distribution']:g}, {LEAST['nulls']:.0%} more or fewer nulls, or "
-    f"{LEAST['unseen']:.0%} unseen categories or values of the wrong type"
-)
-"""The rule in a sentence, shown beside every verdict."""
-
-UNCALIBRATED = (
-    "the package has no calibrated thresholds: how often windows like the training data alarm is "
-    "known for independent columns only; packaged again, the model gets them"
-)
+ROWS = 50_000  # of either window, read from the inference table
 
 
-@dataclass(frozen=True)
-class Drift:
-    """One column of two profiles compared.
-
-    Attributes
-    ----------
-    name, type : str
-        The type is the reference's, as in `profiles.Column`.
-    psi, js, wasserstein : float or None
-        Distances; None where a side has no value.
-    statistic, p_value : float or None
-        Kolmogorov-Smirnov's statistic for numbers, chi-squared's for categories; the p-value of
-        the whole distribution check.
-    q_value : float or None
-        The smallest p-value of the column's checks, corrected for all columns and checks.
-    significant : bool or None
-        Whether the q-value is at most the threshold: the column differs by more than chance.
-        Of windows that are like the reference, the asked share has a significant column.
-    drifted : bool or None
-        Significant, and by enough to matter. None: not enough rows to say.
-    threshold : float or None
-        For the q-value, at this number of rows and the asked false-alarm rate.
-    false_alarms : float or None
-        The measured share of windows drawn from the reference that had a drifted column; None
-        where it was not measured.
-    reasons : tuple of str
-        What made the verdict, in words.
-    nulls : mapping
-        Rate of missing values, ``reference`` and ``current``.
-    unseen : tuple of str
-        Categories that the reference does not have.
-    invalid : int
-        Values of the wrong type.
-    """
-
-    name: str
-    type: str
-    rows: int
-    psi: float | None = None
-    js: float | None = None
-    wasserstein: float | None = None
-    statistic: float | None = None
-    p_value: float | None = None
-    q_value: float | None = None
-    significant: bool | None = None
-    drifted: bool | None = None
-    threshold: float | None = None
-    false_alarms: float | None = None
-    reasons: tuple[str, ...] = ()
-    nulls: Mapping[str, float | None] = field(default_factory=dict)
-    unseen: tuple[str, ...] = ()
-    invalid: int = 0
-
-
-def compare(
-    reference: Profile,
-    current: Profile,
+def drift(
+    subject: str | pd.DataFrame,
     *,
-    calibration: Calibration | None = None,
-    masked: Collection[str] = (),
+    reference: str | pd.DataFrame | None = None,
+    last: str | float = "1h",
+    since: float | str | datetime | None = None,
+    until: float | str | datetime | None = None,
+    against: str = "training",
     rate: float = RATE,
-    least_rows: int = LEAST_ROWS,
-) -> list[Drift]:
-    """Compare traffic with its reference, column by column.
+    workspace: Workspace | None = None,
+) -> DriftReport:
+    """Compare an endpoint's traffic with its training data or an earlier window, or two tables.
+
+    Every column by distances and tests, with a threshold that is calibrated for the asked
+    false-alarm rate; the rows as a whole by a classifier, which also sees what no column shows
+    alone; and the share of unusual rows.
 
     Parameters
     ----------
-    reference : Profile
-        Of the training data, or of an earlier window.
-    current : Profile
-        Made on that reference.
-    calibration : Calibration, optional
-        Of the reference. Without it the threshold is the rate itself, which is right for
-        continuous columns that are independent of each other.
-    masked : collection of str
-        Columns whose values were not kept: nothing is said of them.
+    subject : str or DataFrame
+        An endpoint's name; with ``reference``, a table or a dataset.
+    reference : str or DataFrame, optional
+        The table or dataset to compare with.
+    last : str or float
+        Span until now (or until ``until``): ``"1h"``, ``"30m"``, or seconds.
+    since, until : float, str or datetime, optional
+        The window's range itself.
+    against : str
+        ``"training"``: the data that the package was made with (skew). A span such as ``"1d"``:
+        the window that long before (drift). ``"SINCE/UNTIL"``: any other window.
     rate : float
-        Asked false-alarm rate: the share of windows like the reference that have any significant
-        column.
-    least_rows : int
-        Rows below which no verdict is given.
+        Asked false-alarm rate: the share of windows like the reference with a significant column.
+        The classifier has the same rate once more.
+    workspace : Workspace, optional
+        Default: found from the working directory.
 
     Returns
     -------
-    list of Drift
-        In the reference's order.
+    DriftReport
+        ``.df`` has a row for each column.
+
+    Raises
+    ------
+    EndpointNotFound, DatasetNotFound
+        There is none of that name.
+    InvalidArgument
+        A range cannot be understood or is empty, or there is nothing to compare with.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> train = pd.DataFrame({"hour": [6, 7, 8, 9] * 500, "month": [1, 2] * 1000})
-    >>> late = pd.DataFrame({"hour": [8, 9, 9, 9] * 50, "month": [1, 2] * 100})
-    >>> reference = Profile.of(train)
-    >>> {d.name: d.drifted for d in compare(reference, Profile.of(late, reference))}
-    {'hour': True, 'month': False}
+    >>> may = pd.DataFrame({"hour": [6, 7, 8, 9] * 250, "origin": ["JFK", "LGA"] * 500})
+    >>> june = may.assign(hour=may["hour"] + (may["origin"] == "JFK"))
+    >>> found = drift(june, reference=may)
+    >>> found.drifted, [one.name for one in found if one.drifted]
+    (True, ['hour'])
     """
-    threshold, measured = rate, None
-    if calibration is not None:
-        threshold = calibration.threshold(current.rows, rate)
-        measured = calibration.measured(current.rows, rate)
-    enough = current.rows >= least_rows
-    tests = {
-        name: significance.check(column, Tally.of(column), Tally.of(current.columns[name]))
-        for name, column in reference.columns.items()
-        if name not in masked
-    }
-    outcomes = [(name, kind, one) for name, kinds in tests.items() for kind, one in kinds.items()]
-    p_values = np.array([[one.p_value.item() for _, _, one in outcomes]])
-    corrected = significance.corrected(p_values)[0] if outcomes else []
-    smallest: dict[str, float] = {}
-    reasons: dict[str, list[str]] = {name: [] for name in reference.columns}
-    for (name, kind, outcome), value in zip(outcomes, corrected, strict=True):
-        if enough and not np.isnan(value):
-            smallest[name] = min(smallest.get(name, 1.0), float(value))
-            if value <= threshold and outcome.effect.item() >= LEAST[kind]:
-                reasons[name].append(_reason(kind, name, reference, current))
-    return [
-        Drift(
-            name=name,
-            rows=current.rows,
-            nulls={
-                "reference": _rate(column.nulls, reference.rows),
-                "current": _rate(current.columns[name].nulls, current.rows),
-            },
-            p_value=_number(tests.get(name, {}).get("distribution")),
-            q_value=smallest.get(name),
-            significant=smallest[name] <= threshold if name in smallest else None,
-            drifted=bool(reasons[name]) if name in smallest else None,
-            threshold=threshold,
-            false_alarms=None if measured is None else measured[1],
-            reasons=tuple(reasons[name]),
-            **_distances(column, current.columns[name]),
+    if not 0 < rate < 1:
+        raise InvalidArgument(f"a false-alarm rate of {rate:g} is not between 0 and 1")
+    if reference is not None:
+        before, now = (_table(one, workspace) for one in (reference, subject))
+        names = [one if isinstance(one, str) else "the reference" for one in (reference, subject)]
+        return _of_rows(
+            now,
+            before,
+            rate,
+            subject=names[1] if isinstance(subject, str) else "data",
+            against=names[0],
         )
-        for name, column in reference.columns.items()
-    ]
+    if not isinstance(subject, str):
+        raise InvalidArgument(
+            f"a {type(subject).__name__} is compared with another table",
+            hint="name it: --reference TRAIN   (in Python: reference=train)",
+        )
+    begin, end = _range(last, since, until)
+    return _of_endpoint(resolve(workspace), subject, begin, end, against, rate)
 
 
-def persists(verdicts: Sequence[bool | None], windows: int) -> bool:
-    """Tell whether a finding has lasted: in the last ``windows`` windows that had a verdict.
+def _table(data: str | pd.DataFrame, workspace: Workspace | None) -> pd.DataFrame:
+    if isinstance(data, str):
+        return datasets.read(resolve(workspace), data)
+    if not hasattr(data, "columns") or not hasattr(data, "iloc"):
+        raise InvalidArgument(f"a {type(data).__name__} is no table and no dataset")
+    return data
 
-    A window without a verdict (too few rows) neither counts nor breaks the series.
 
-    Parameters
-    ----------
-    verdicts : sequence of bool or None
-        Of one column, or of the window as a whole, in order of time.
-    windows : int
-        How many in a row it takes.
+def _range(last: Any, since: Any, until: Any) -> tuple[float, float]:
+    end = time.time() if until is None else spans.moment(until)
+    begin = end - spans.seconds(last) if since is None else spans.moment(since)
+    if end <= begin:
+        raise InvalidArgument(f"the range from {begin:.0f} to {end:.0f} is empty")
+    return begin, end
 
-    Examples
-    --------
-    >>> persists([False, True, None, True], 2), persists([True, False, True], 2)
-    (True, False)
+
+def _earlier(against: str, begin: float, end: float) -> tuple[float, float]:
+    """Return the range that ``against`` names."""
+    first, separator, second = against.partition("/")
+    if separator:
+        return _range(None, first, second)
+    try:
+        span = spans.seconds(against)
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"{against!r} is nothing to compare with",
+            hint="write training, a span such as 1d, or SINCE/UNTIL",
+        ) from exc
+    return begin - span, end - span
+
+
+def _of_endpoint(
+    workspace: Workspace, endpoint: str, begin: float, end: float, against: str, rate: float
+) -> DriftReport:
+    backlog.settle(workspace)
+    references = References()
+    with workspace.database.read() as connection:
+        traffic.require(connection, endpoint)
+        variants = traffic.variants(connection, endpoint)
+        found = ranges.read(connection, endpoint, begin, end, references)
+        key = variants[0].revision if variants else max(found, default=0)
+        reference = references.of(connection, key)
+        revision = key if against == "training" else None
+        frame, total = log.sample(connection, endpoint, begin, end, ROWS, revision=revision)
+        if against != "training":
+            first, second = _earlier(against, begin, end)
+            before, earlier = log.sample(connection, endpoint, first, second, ROWS)
+    facts: dict[str, Any] = {"subject": endpoint, "since": begin, "until": end}
+    hidden = reference.masked
+    if against != "training":
+        words = f"its traffic from {_moment(first)} to {_moment(second)}"
+        facts |= {"against": words, "count": total, "reference_count": earlier}
+        return _of_rows(
+            frame.drop(columns=[name for name in hidden if name in frame]),
+            before.drop(columns=[name for name in hidden if name in before]),
+            rate,
+            apart={PREDICTION},
+            **facts,
+        )
+    facts["against"] = "the training data"
+    if reference.profile is None:
+        why = "the package has no reference profile: package the model again"
+        return DriftReport(rate=rate, notes=[why], **facts)
+    window = ranges.total(found.get(key, []))
+    profile = None if window is None else window.profile
+    if profile is None:
+        facts["reference_count"] = reference.profile.rows
+        return DriftReport(rate=rate, notes=["no predictions in this time"], **facts)
+    notes = [] if reference.calibration is not None else [UNCALIBRATED]
+    notes += [f"the values of {name} are not kept" for name in sorted(hidden)]
+    rows = reference.rows()
+    if rows is None:
+        notes.append("the package keeps no rows, so the rows as a whole were not compared")
+    return _report(
+        compare(
+            reference.profile,
+            profile,
+            calibration=reference.calibration,
+            masked=hidden,
+            rate=rate,
+        ),
+        reference.calibration,
+        rate,
+        _separate(reference.profile, rows, frame, rate, hidden | {PREDICTION}),
+        _count(reference.profile, rows, frame, rate, hidden | {PREDICTION}),
+        notes,
+        count=profile.rows,
+        reference_count=reference.profile.rows,
+        **facts,
+    )
+
+
+def _of_rows(
+    current: pd.DataFrame,
+    reference: pd.DataFrame,
+    rate: float,
+    *,
+    apart: Collection[str] = (),
+    count: int | None = None,
+    reference_count: int | None = None,
+    **facts: Any,
+) -> DriftReport:
+    """Compare rows with rows: thresholds are calibrated for just this comparison.
+
+    Columns that are ``apart`` are not shown to the classifier.
     """
-    known = [verdict for verdict in verdicts if verdict is not None]
-    return len(known) >= windows > 0 and all(known[-windows:])
+    notes = []
+    total, other = count or len(current), reference_count or len(reference)
+    if total > len(current) or other > len(reference):
+        notes.append(f"of many rows {len(current):,} and {len(reference):,} were compared")
+    profile = Profile.of(reference)
+    now = Profile.of(current, profile)
+    if now.extra:
+        notes.append("columns that the reference does not have: " + ", ".join(now.extra))
+    thresholds = None
+    if min(len(current), len(reference)) >= LEAST_ROWS:
+        drawn = reference
+        if len(reference) > ROWS:
+            drawn = reference.iloc[np.random.default_rng(0).integers(0, len(reference), ROWS)]
+        thresholds = calibrate(drawn, profile, sizes=[len(current)], reference_rows=len(reference))
+    found = [
+        _exact(one, current, reference)
+        for one in compare(profile, now, calibration=thresholds, rate=rate)
+    ]
+    chosen = np.random.default_rng(1).permutation(len(reference))[: classifier.ROWS]
+    rows = profile.codes(reference.iloc[np.sort(chosen)])
+    return _report(
+        found,
+        thresholds,
+        rate,
+        _separate(profile, rows, current, rate, apart),
+        _count(profile, rows, current, rate, apart),
+        notes,
+        count=total,
+        reference_count=other,
+        **facts,
+    )
 
 
-def _distances(reference: Numeric | Categorical, current: Numeric | Categorical) -> dict[str, Any]:
-    """Distances and a test's statistic of one column, whatever the number of rows."""
-    before, after = reference.bins, current.bins
-    values: dict[str, Any] = {
-        "type": reference.type,
-        "psi": statistics.population_stability(before, after),
-        "js": statistics.jensen_shannon(before, after),
-        "invalid": current.invalid,
-        "unseen": _unseen(reference, current),
-    }
-    if isinstance(reference, Numeric):
-        values["wasserstein"] = statistics.wasserstein(before, after, _positions(reference))
-        test = statistics.kolmogorov_smirnov(before, after)
-    else:
-        test = statistics.chi_squared(*statistics.pool(before, after, ordered=False))
-    values["statistic"] = None if test is None else test.statistic
-    return values
+def _exact(one: Drift, current: pd.DataFrame, reference: pd.DataFrame) -> Drift:
+    """Replace what bins say of a number's distances by what the values themselves do."""
+    if one.type != "numeric" or one.name not in current or one.name not in reference:
+        return one
+    sides = [read.numbers(frame[one.name], one.type)[0] for frame in (reference, current)]
+    found = statistics.of_samples(*sides)
+    if found is None:
+        return one
+    return dataclasses.replace(one, statistic=found.statistic, wasserstein=found.wasserstein)
 
 
-def _unseen(reference: Numeric | Categorical, current: Numeric | Categorical) -> tuple[str, ...]:
-    """Name the categories that a reference does not have, where it names all that it has."""
-    if not isinstance(reference, Categorical) or not isinstance(current, Categorical):
-        return ()
-    if not reference.complete:
-        return ()
-    counts = zip(reference.categories, reference.counts, current.counts, strict=True)
-    return (*(name for name, was, now in counts if now and not was), *current.unseen)
-
-
-def _reason(kind: str, name: str, reference: Profile, current: Profile) -> str:
-    """Say a finding in words."""
-    before, after = reference.columns[name], current.columns[name]
-    if kind == "distribution":
-        return f"distribution: PSI {statistics.population_stability(before.bins, after.bins):.2f}"
-    if kind == "nulls":
-        was, now = before.nulls / reference.rows, after.nulls / current.rows
-        return f"missing values: {was:.1%} became {now:.1%}"
-    if kind == "invalid":
-        return f"{after.invalid} values are not {before.type}"
-    names = _unseen(before, after)
-    share = after.bins[before.bins == 0].sum() / after.count
-    named = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-    return f"unseen categories: {named} ({share:.1%})"
-
-
-def _number(outcome: significance.Finding | None) -> float | None:
-    """Return a p-value; None where the test says nothing."""
-    if outcome is None or np.isnan(outcome.p_value.item()):
+def _separate(
+    profile: Profile,
+    rows: pd.DataFrame | None,
+    frame: pd.DataFrame,
+    rate: float,
+    without: Collection[str],
+) -> Separation | None:
+    if rows is None or frame.empty:
         return None
-    return float(outcome.p_value.item())
+    return classifier.classify(profile, rows, profile.codes(frame), rate=rate, without=without)
 
 
-def _positions(column: Numeric) -> NDArray[np.float64]:
-    """Middle of each bin; the outer bins reach to the reference's extremes."""
-    edges = np.asarray(column.edges, dtype=float)
-    if not len(edges):
-        return np.zeros(1)
-    low = min(edges[0], column.min if column.min is not None else edges[0])
-    high = max(edges[-1], column.max if column.max is not None else edges[-1])
-    bounds = np.concatenate(([low], edges, [high]))
-    return np.asarray((bounds[:-1] + bounds[1:]) / 2)
+def _count(
+    profile: Profile,
+    rows: pd.DataFrame | None,
+    frame: pd.DataFrame,
+    rate: float,
+    without: Collection[str],
+) -> Outliers | None:
+    if frame.empty:
+        return None
+    return outliers.count(profile, rows, frame, rate=rate, without=without)
 
 
-def _rate(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _report(
+    found: list[Drift],
+    calibration: Calibration | None,
+    rate: float,
+    separation: Separation | None,
+    unusual: Outliers | None,
+    notes: list[str],
+    *,
+    count: int,
+    **facts: Any,
+) -> DriftReport:
+    verdicts = [one.drifted for one in found] + [separation.drifted if separation else None]
+    measured = None if calibration is None else calibration.measured(count, rate)
+    few = f"{count} rows are too few to call drift; {LEAST_ROWS} are needed"
+    rule = CRITERIA if count >= LEAST_ROWS else few
+    return DriftReport(
+        rows=tuple(sorted(found, key=lambda one: (not one.drifted, -(one.psi or 0.0)))),
+        count=count,
+        drifted=True if True in verdicts else False if False in verdicts else None,
+        rate=rate,
+        threshold=found[0].threshold if found else None,
+        null_windows=calibration.windows if calibration is not None else 0,
+        null_significant=None if measured is None else measured[0],
+        null_drifted=None if measured is None else measured[1],
+        separation=separation,
+        outliers=unusual,
+        notes=[
+            rule,
+            *notes,
+            *([UNCALIBRATED] if calibration is None and count >= LEAST_ROWS else []),
+        ],
+        **facts,
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from mlops_magics.monitoring.drift import Drift
+from mlops_magics.monitoring.comparison import Drift
 from mlops_magics.profiles import Categorical, Numeric
 from mlops_magics.profiles.columns import Column
 

@@ -20,7 +20,7 @@ from mlops_magics.store import tables
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-__all__ = ["Request", "decode", "frame", "insert", "select"]
+__all__ = ["Request", "decode", "frame", "insert", "sample", "select"]
 
 
 class Request(msgspec.Struct):
@@ -176,6 +176,42 @@ def select(
     for request in found.values():
         grouped.setdefault(request.revision or 0, []).append(request)
     return grouped
+
+
+def sample(
+    connection: Connection,
+    endpoint: str,
+    since: float,
+    until: float,
+    limit: int,
+    *,
+    revision: int | None = None,
+) -> tuple[pd.DataFrame, int]:
+    """Read inputs and predictions of a time range; of more than ``limit`` rows every few.
+
+    Returns
+    -------
+    frame : DataFrame
+        As `frame` makes it.
+    total : int
+        Answered rows of the range.
+    """
+    t = tables.predictions.c
+    chosen = sa.and_(t.endpoint == endpoint, t.time >= since, t.time < until, t.status < 400)
+    if revision is not None:
+        chosen = sa.and_(chosen, t.revision == revision)
+    total = int(connection.execute(sa.select(sa.func.count()).where(chosen)).scalar() or 0)
+    query = sa.select(t.inputs, t.output).where(chosen).order_by(t.time, t.prediction_id)
+    if total > limit:
+        place = sa.func.row_number().over(order_by=(t.time, t.prediction_id)).label("place")
+        numbered = sa.select(t.inputs, t.output, place).where(chosen).subquery()
+        step = -(-total // limit)
+        query = sa.select(numbered.c.inputs, numbered.c.output).where(numbered.c.place % step == 0)
+    rows = [(row.inputs, row.output) for row in connection.execute(query) if row.inputs]
+    found = pd.DataFrame.from_records([inputs for inputs, _ in rows])
+    if rows:
+        found[PREDICTION] = [Reference.prediction(output) for _, output in rows]
+    return found, total
 
 
 def frame(requests: Iterable[Request]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from mlops_magics.monitoring import backlog, latency, quality, spans, traffic, w
 from mlops_magics.monitoring.alerts import conditions, states
 from mlops_magics.monitoring.alerts import policy as alert_policy
 from mlops_magics.monitoring.alerts.conditions import Finding
-from mlops_magics.monitoring.drift import CRITERIA, LEAST_ROWS, UNCALIBRATED, Drift, compare
+from mlops_magics.monitoring.comparison import CRITERIA, LEAST_ROWS, UNCALIBRATED, Drift, compare
 from mlops_magics.monitoring.features import feature
 from mlops_magics.monitoring.references import PREDICTION, Reference, References
 from mlops_magics.records import Record, plain

@@ -55,6 +55,30 @@ def test_a_latency_that_is_none_is_refused(text):
         LATENCY.convert(text, None, CONTEXT)
 
 
+def test_drifts_subject_is_an_endpoint_also_where_a_variable_is_called_so():
+    from click.testing import CliRunner
+
+    from mlops_magics.cli.caller import Caller
+    from mlops_magics.cli.parameters import COMPARED
+
+    frame, other = pd.DataFrame({"x": [1]}), pd.DataFrame({"x": [2]})
+
+    @click.command()
+    @click.argument("subject", type=COMPARED)
+    @click.option("--reference", type=DATA, is_eager=True)
+    def command(subject, reference):
+        click.echo(f"{subject is frame} {reference is other} {subject!r:.8}")
+
+    caller = Caller()
+    caller.namespace = {"flights": frame, "may": other}
+    said = [
+        CliRunner().invoke(command, words, obj=caller, catch_exceptions=False).output
+        for words in (["flights"], ["flights", "--reference", "may"])
+    ]
+    assert said[0].startswith("False False 'flights")
+    assert said[1].startswith("True True")
+
+
 def test_a_duration_has_a_unit():
     assert DURATION.convert("1h", None, CONTEXT) == "1h"
     with pytest.raises(click.BadParameter, match="such as"):

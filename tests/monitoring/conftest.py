@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from mlops_magics.monitoring import log, windows
 from mlops_magics.monitoring.references import References
-from mlops_magics.profiles import Profile
+from mlops_magics.packaging.folder import write_reference
 from mlops_magics.settings import Settings
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace
@@ -44,13 +45,20 @@ def place(project, database_url, monkeypatch) -> Workspace:
     workspace.database.close()
 
 
-@pytest.fixture
-def package(tmp_path) -> Path:
-    """The monitoring side of a classifier's package."""
-    folder = tmp_path / "package" / "mlops"
-    folder.mkdir(parents=True)
+@pytest.fixture(scope="session")
+def reference_files(tmp_path_factory) -> Path:
+    """What packaging writes for monitoring: profile, thresholds, bins of some rows."""
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "mlops").mkdir()
     train = features(4000, seed=99)
-    reference = Profile.of(train.assign(prediction=scores(train)))
+    write_reference(folder, train.assign(prediction=scores(train)))
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path, reference_files) -> Path:
+    """The monitoring side of a classifier's package."""
+    folder = shutil.copytree(reference_files, tmp_path / "package") / "mlops"
     manifest = {
         "format": 1,
         "task": "classification",
@@ -59,11 +67,7 @@ def package(tmp_path) -> Path:
         "target": "late",
     }
     report = {"metrics": [{"name": "roc_auc", "value": 0.9, "low": 0.89, "high": 0.91}]}
-    for name, value in [
-        ("reference", reference.to_dict()),
-        ("manifest", manifest),
-        ("report", report),
-    ]:
+    for name, value in [("manifest", manifest), ("report", report)]:
         (folder / f"{name}.json").write_text(json.dumps(value))
     return folder.parent
 

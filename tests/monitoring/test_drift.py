@@ -1,165 +1,184 @@
-"""Drift verdicts: silent on null data, certain about planted shifts, quiet about few rows."""
+"""The verb ``drift``: skew, drift against an earlier window, and tables."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pandas as pd
 import pytest
+import scipy.stats
 
-from mlops_magics.monitoring.drift import compare, persists
-from mlops_magics.profiles import Calibration, Profile, calibrate
+import mlops_magics as mlops
+from mlops_magics.errors import DatasetNotFound, EndpointNotFound, InvalidArgument
+from mlops_magics.monitoring import feedback, log, predictions
+from mlops_magics.monitoring.drift import drift
+from mlops_magics.store import tables
+
+from .conftest import START, features, record, requests, revision
+
+RANGE = {"since": START, "until": START + 60}
 
 
-def draw(rows: int, random: np.random.Generator) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "normal": random.normal(size=rows),
-            "skewed": random.lognormal(sigma=1.5, size=rows),
-            "hour": random.integers(0, 24, rows),
-            "rare": np.where(random.random(rows) < 0.97, 0.0, random.exponential(size=rows)),
-            "origin": random.choice(["JFK", "LGA", "EWR"], rows, p=[0.5, 0.3, 0.2]),
-            "dest": random.choice([f"D{i}" for i in range(80)], rows),
-            "flag": random.random(rows) < 0.02,
-            "gaps": np.where(random.random(rows) < 0.1, np.nan, random.normal(size=rows)),
-        }
+def drifted(found) -> list[str]:
+    return [one.name for one in found if one.drifted]
+
+
+def test_traffic_like_the_training_data_is_stable(place, package):
+    record(place, requests(600, revision(place, package)))
+    found = drift("flight-delay", **RANGE, workspace=place)
+    assert found.drifted is False
+    assert (found.count, found.reference_count) == (600, 4000)
+    assert {one.name for one in found} == {"distance", "hour", "origin", "prediction"}
+    assert found.separation.auc < 0.6
+    assert found.outliers.more is False
+    assert found.null_windows == 1000
+    assert 0 <= found.null_drifted <= found.null_significant < 0.03
+    assert "false alarms" in str(found)
+
+
+def test_a_shift_against_the_training_data_is_found_in_every_way(place, package):
+    record(place, requests(600, revision(place, package), shift=3.0))
+    found = drift("flight-delay", **RANGE, workspace=place)
+    assert found.drifted
+    assert drifted(found) == ["distance"]
+    assert found[0].name == "distance"
+    assert found.separation.features[0][0] == "distance"
+    assert found.outliers.columns[0][0] == "distance"
+    assert found.df.set_index("name").loc["distance", "drifted"]
+    assert "distance" in str(found)
+
+
+def test_an_earlier_window_is_compared_with_though_both_differ_from_training(place, package):
+    key = revision(place, package)
+    record(place, requests(500, key, shift=2.0))
+    record(place, requests(500, key, start=START + 3600, shift=2.0, seed=1))
+    later = {"since": START + 3600, "until": START + 3660}
+    assert drifted(drift("flight-delay", **later, workspace=place)) == ["distance"]
+    same = drift("flight-delay", **later, against="1h", workspace=place)
+    assert (same.drifted, same.count, same.reference_count) == (False, 500, 500)
+    assert same.against.startswith("its traffic from ")
+    record(place, requests(500, key, start=START + 7200, shift=4.0, seed=2))
+    moved = drift(
+        "flight-delay",
+        since=START + 7200,
+        until=START + 7260,
+        against=f"{START}/{START + 60}",
+        workspace=place,
     )
+    assert drifted(moved) == ["distance"]
+    assert moved.null_windows == 1000
 
 
-@pytest.fixture(scope="module")
-def reference() -> Profile:
-    return Profile.of(draw(20_000, np.random.default_rng(0)))
+def test_outcomes_that_turn_round_on_the_same_inputs_are_no_drift_of_the_data(place, package):
+    record(place, requests(600, revision(place, package)))
+    rows = predictions("flight-delay", limit=None, workspace=place)
+    flipped = {row.prediction_id: int(row.output[1] < 0.5) for row in rows}
+    feedback("flight-delay", flipped, workspace=place)
+    found = drift("flight-delay", **RANGE, workspace=place)
+    assert found.drifted is False
+    assert mlops.monitor("flight-delay", **RANGE, workspace=place).quality["metrics"][0]["worse"]
 
 
-@pytest.fixture(scope="module")
-def calibration(reference) -> Calibration:
-    return calibrate(draw(20_000, np.random.default_rng(0)), reference)
+def test_values_that_the_log_does_not_keep_are_named_and_not_judged(place, package):
+    made = requests(500, revision(place, package))
+    with place.database.begin() as connection:
+        settings = {"log": {"mode": "durable", "mask": ["hour"]}}
+        connection.execute(tables.endpoints.update().values(settings=settings))
+    for request in made:
+        request.rows[0][1] = None
+    record(place, made)
+    found = drift("flight-delay", **RANGE, workspace=place)
+    assert found.drifted is False
+    assert next(one for one in found if one.name == "hour").drifted is None
+    assert "the values of hour are not kept" in found.notes
+    picture = mlops.monitor("flight-delay", **RANGE, workspace=place)
+    assert picture.alerts == []
 
 
-@pytest.mark.parametrize("rows", [120, 1500])
-def test_windows_like_the_reference_rarely_drift(reference, calibration, rows):
-    random = np.random.default_rng(rows)
-    found = [
-        compare(reference, Profile.of(draw(rows, random), reference), calibration=calibration)
-        for _ in range(40)
-    ]
-    # the asked rate is 1 % of windows with any finding; 4 of 40 has a chance below 1e-3 at it
-    assert sum(any(one.significant for one in window) for window in found) < 4
-    assert sum(any(one.drifted for one in window) for window in found) < 4
+def test_an_old_package_is_judged_by_its_profile_alone_and_says_so(place, package):
+    for name in ("calibration.json", "rows.parquet"):
+        (package / "mlops" / name).unlink()
+    record(place, requests(300, revision(place, package), shift=3.0))
+    found = drift("flight-delay", **RANGE, workspace=place)
+    assert drifted(found) == ["distance"]
+    assert (found.null_windows, found.null_drifted, found.separation) == (0, None, None)
+    assert any("no calibrated thresholds" in note for note in found.notes)
+    assert any("keeps no rows" in note for note in found.notes)
+    (package / "mlops" / "reference.json").unlink()
+    nothing = drift("flight-delay", **RANGE, workspace=place)
+    assert (nothing.drifted, len(nothing)) == (None, 0)
+    assert "package the model again" in nothing.notes[0]
 
 
-def test_a_verdict_says_its_threshold_and_how_often_null_windows_alarm(reference, calibration):
-    window = Profile.of(draw(800, np.random.default_rng(8)), reference)
-    for drift in compare(reference, window, calibration=calibration, rate=0.05):
-        assert drift.threshold == calibration.threshold(800, 0.05)
-        assert drift.significant == (drift.q_value <= drift.threshold)
-        assert drift.false_alarms == calibration.measured(800, 0.05)[1]
-    plain = compare(reference, window)
-    assert {(drift.threshold, drift.false_alarms) for drift in plain} == {(0.01, None)}
+def test_few_rows_or_none_are_unknown(place, package):
+    key = revision(place, package)
+    empty = drift("flight-delay", **RANGE, workspace=place)
+    assert (empty.drifted, empty.count) == (None, 0)
+    record(place, requests(20, key, shift=5.0))
+    few = drift("flight-delay", **RANGE, workspace=place)
+    assert (few.drifted, few.separation) == (None, None)
+    assert "too few" in few.notes[0]
+    earlier = drift("flight-delay", **RANGE, against="1d", workspace=place)
+    assert (earlier.drifted, earlier.reference_count) == (None, 0)
 
 
-def test_a_column_that_is_not_kept_has_no_verdict(reference):
-    frame = draw(500, np.random.default_rng(3)).assign(hour=None)
-    window = Profile.of(frame, reference)
-    found = {d.name: d for d in compare(reference, window, masked={"hour"})}
-    assert found["hour"].drifted is None
-    assert found["hour"].reasons == ()
-    assert found["normal"].drifted is False
+def test_of_many_rows_every_few_are_read(place, package):
+    record(place, requests(400, revision(place, package), rows=2, failing=10))
+    with place.database.read() as connection:
+        frame, total = log.sample(connection, "flight-delay", START, START + 60, 100)
+        whole, _ = log.sample(connection, "flight-delay", START, START + 60, 1000)
+    assert total == len(whole) == 720
+    assert 80 <= len(frame) <= 100
+    assert list(frame) == ["distance", "hour", "origin", "prediction"]
 
 
-def test_values_of_the_wrong_type_that_the_reference_has_too_are_no_finding():
-    train = pd.DataFrame({"x": np.random.default_rng(1).normal(size=3000)})
-    train.loc[::20, "x"] = np.inf
-    reference = Profile.of(train)
-    (same,) = compare(reference, Profile.of(train.iloc[:600], reference))
-    assert (same.invalid, same.drifted) == (30, False)
-    (more,) = compare(reference, Profile.of(train.assign(x=np.inf).iloc[:600], reference))
-    assert more.reasons == ("600 values are not numeric",)
+def test_two_tables_are_compared_by_their_values():
+    before, after = features(3000, 1), features(800, 2, shift=1.0)
+    found = mlops.drift(after, reference=before)
+    assert drifted(found) == ["distance"]
+    one = found[0]
+    expected = scipy.stats.ks_2samp(before["distance"], after["distance"])
+    assert one.statistic == pytest.approx(expected.statistic, abs=1e-9)
+    distance = scipy.stats.wasserstein_distance(before["distance"], after["distance"])
+    assert one.wasserstein == pytest.approx(distance, abs=1e-9)
+    assert json.dumps(found.to_dict())
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "lasts"),
-    [
-        ([True, True, True], True),
-        ([False, True, True, True], True),
-        ([True, True, None, True], True),
-        ([True, True], False),
-        ([True, False, True, True], False),
-        ([True, True, True, False], False),
-        ([None, None, None], False),
-        ([], False),
-    ],
-)
-def test_a_finding_lasts_when_the_last_windows_with_a_verdict_all_have_it(verdicts, lasts):
-    assert persists(verdicts, 3) is lasts
+def test_a_table_without_a_column_and_with_another_is_compared_all_the_same():
+    before = features(1000, 1)
+    after = features(500, 2).drop(columns="hour").assign(gate="A")
+    found = mlops.drift(after, reference=before)
+    assert drifted(found) == ["hour"]
+    assert any("gate" in note for note in found.notes)
 
 
-SHIFTS = {
-    "normal": lambda frame: frame["normal"] + 0.6,
-    "skewed": lambda frame: frame["skewed"] * 2,
-    "hour": lambda frame: np.where(frame["hour"] < 6, 12, frame["hour"]),
-    "rare": lambda frame: np.where(np.arange(len(frame)) % 5 == 0, 1.0, frame["rare"]),
-    "origin": lambda frame: np.where(np.arange(len(frame)) % 4 == 0, "EWR", frame["origin"]),
-    "dest": lambda frame: np.where(np.arange(len(frame)) % 4 == 0, "D7", frame["dest"]),
-    "flag": lambda frame: np.arange(len(frame)) % 5 == 0,
-    "gaps": lambda frame: frame["gaps"].where(np.arange(len(frame)) % 4 > 0),
-}
+def test_datasets_are_compared_by_name(workspace):
+    mlops.ingest(features(900, 1), name="may", workspace=workspace)
+    mlops.ingest(features(900, 2).assign(origin="LGA"), name="june", workspace=workspace)
+    found = mlops.drift("june", reference="may/1", workspace=workspace)
+    assert (found.subject, found.against) == ("june", "may/1")
+    assert drifted(found) == ["origin"]
+    with pytest.raises(DatasetNotFound):
+        mlops.drift("june", reference="april", workspace=workspace)
 
 
-@pytest.mark.parametrize("name", SHIFTS)
-def test_a_planted_shift_is_found_and_only_it(reference, name):
-    frame = draw(1500, np.random.default_rng(5))
-    frame[name] = SHIFTS[name](frame)
-    found = {d.name: d for d in compare(reference, Profile.of(frame, reference))}
-    assert [n for n, drift in found.items() if drift.drifted] == [name]
-    assert found[name].reasons
-    assert found[name].q_value is not None
-    assert found[name].q_value < 0.01
+def test_what_cannot_be_compared_is_said(place, package):
+    revision(place, package)
+    with pytest.raises(InvalidArgument, match="compared with another table"):
+        drift(pd.DataFrame({"x": [1]}))
+    with pytest.raises(InvalidArgument, match="is no table"):
+        drift([1, 2], reference=pd.DataFrame({"x": [1]}))
+    with pytest.raises(EndpointNotFound):
+        drift("flight-dealy", workspace=place)
+    with pytest.raises(InvalidArgument, match="'yesterday' is nothing to compare with"):
+        drift("flight-delay", against="yesterday", workspace=place)
+    with pytest.raises(InvalidArgument, match="is empty"):
+        drift("flight-delay", since=START, until=START, workspace=place)
+    with pytest.raises(InvalidArgument, match="not between 0 and 1"):
+        drift("flight-delay", rate=1.0, workspace=place)
 
 
-def test_a_significant_but_tiny_shift_is_not_called_drift():
-    random = np.random.default_rng(1)
-    reference = Profile.of(pd.DataFrame({"x": random.normal(size=300_000)}))
-    window = Profile.of(pd.DataFrame({"x": random.normal(0.03, 1, 300_000)}), reference)
-    (drift,) = compare(reference, window)
-    assert drift.p_value is not None
-    assert drift.p_value < 1e-6
-    assert drift.drifted is False
-
-
-def test_too_few_rows_give_no_verdict(reference):
-    window = Profile.of(draw(30, np.random.default_rng(1)) * 1, reference)
-    assert {drift.drifted for drift in compare(reference, window)} == {None}
-
-
-def test_an_unseen_category_is_named(reference):
-    frame = draw(500, np.random.default_rng(2))
-    frame.loc[:24, "origin"] = "SFO"
-    drift = next(d for d in compare(reference, Profile.of(frame, reference)) if d.name == "origin")
-    assert drift.unseen == ("SFO",)
-    assert drift.drifted
-    assert any("SFO" in reason for reason in drift.reasons)
-
-
-def test_a_missing_column_and_a_wrong_type_are_findings(reference):
-    frame = draw(500, np.random.default_rng(3)).drop(columns="hour")
-    frame["normal"] = "seven"
-    found = {d.name: d for d in compare(reference, Profile.of(frame, reference))}
-    assert found["hour"].drifted
-    assert found["hour"].nulls["current"] == 1.0
-    assert found["hour"].psi is None
-    assert found["normal"].drifted
-    assert "not numeric" in found["normal"].reasons[-1]
-
-
-def test_time_moving_on_is_no_drift():
-    frame = pd.DataFrame({"t": pd.date_range("2013-01-01", periods=1000, freq="h")})
-    reference = Profile.of(frame)
-    later = Profile.of(frame + pd.Timedelta(days=365), reference)
-    (drift,) = compare(reference, later)
-    assert drift.drifted is not True
-
-
-def test_an_empty_window_is_unknown_not_zero(reference):
-    window = Profile.of(draw(0, np.random.default_rng(3)), reference)
-    for drift in compare(reference, window):
-        assert (drift.psi, drift.js, drift.nulls["current"], drift.drifted) == (None,) * 4
+def test_a_column_name_is_never_html():
+    before = features(300, 1).rename(columns={"hour": "<img src=x onerror=alert(1)>"})
+    found = mlops.drift(before, reference=before)
+    assert "<img src=x" not in found._repr_html_()

@@ -2,7 +2,7 @@
 
 A share of requests is above its limit when the binomial test says so at the asked false-alarm rate:
 so few requests that their errors could be chance are no finding. Columns have the verdict of
-`monitoring.drift`; metrics, slices and groups that of `monitoring.quality`.
+`monitoring.comparison`; metrics, slices and groups that of `monitoring.quality`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from mlops_magics.measures.metric import Metric
 from mlops_magics.monitoring import latency
 from mlops_magics.monitoring.alerts.policy import SEVERITIES, Policy
-from mlops_magics.monitoring.drift import Drift
+from mlops_magics.monitoring.comparison import Drift
 from mlops_magics.monitoring.quality import Quality
 from mlops_magics.monitoring.references import PREDICTION
 from mlops_magics.monitoring.windows import Window

@@ -18,7 +18,7 @@ from mlops_magics.monitoring import quality, traffic, windows
 from mlops_magics.monitoring.alerts import conditions
 from mlops_magics.monitoring.alerts.conditions import Finding
 from mlops_magics.monitoring.alerts.policy import Policy
-from mlops_magics.monitoring.drift import compare, persists
+from mlops_magics.monitoring.comparison import compare, persists
 from mlops_magics.monitoring.references import References
 from mlops_magics.monitoring.traffic import Variant
 from mlops_magics.store import tables

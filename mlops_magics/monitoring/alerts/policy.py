@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.monitoring import spans, windows
 from mlops_magics.monitoring.alerts import webhook
-from mlops_magics.monitoring.drift import LEAST_ROWS
+from mlops_magics.monitoring.comparison import LEAST_ROWS
 from mlops_magics.store import tables
 
 if TYPE_CHECKING:
