@@ -210,13 +210,15 @@ def _quality(
         parts.append(_text(x, y + 22, "unknown: no labels for this time yet", colour=QUIET))
         return 40
     coverage = quality["coverage"]
+    shown = quality["metrics"] or [one | {"reference": None} for one in _expected(quality)]
     share = "" if coverage is None else f" ({coverage:.1%})"
-    parts.append(_text(x, y, "quality", weight=600))
+    title = "quality" if quality["metrics"] or not shown else "quality, estimated from scores"
+    parts.append(_text(x, y, title, weight=600))
     parts.append(
         _text(x + wide, y, f"{quality['labels']:,} labels{share}", anchor="end", colour=QUIET)
     )
     left, room = x + 190, wide - 190
-    for place, metric in enumerate(quality["metrics"][:8]):
+    for place, metric in enumerate(shown[:8]):
         line = y + 24 + place * 18
         parts.append(_text(x, line, metric["name"]))
         parts.append(_text(x + 180, line, _short(metric["value"]), anchor="end", weight=600))
@@ -249,7 +251,12 @@ def _quality(
                 f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{line - 11}" y2="{line + 3}" '
                 f'stroke="{INK}" stroke-width="2"/>'
             )
-    return 40 + 18.0 * min(8, len(quality["metrics"]))
+    return 40 + 18.0 * min(8, len(shown))
+
+
+def _expected(quality: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what scores lead to expect; a picture of an older version has no estimate."""
+    return list((quality.get("estimate") or {}).get("metrics") or [])
 
 
 def _legend(parts: list[str], x: float, y: float) -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from mlops_magics.cards import Badge, Card, Grid, Interval, Spark, Time, image
+from mlops_magics.cards import Badge, Card, Grid, Spark, Time, image
 from mlops_magics.errors import InvalidArgument
-from mlops_magics.monitoring import backlog, latency, quality, spans, traffic, windows
+from mlops_magics.monitoring import backlog, latency, panel, quality, spans, traffic, windows
 from mlops_magics.monitoring.alerts import conditions, states
 from mlops_magics.monitoring.alerts import policy as alert_policy
 from mlops_magics.monitoring.alerts.conditions import Finding
 from mlops_magics.monitoring.comparison import CRITERIA, LEAST_ROWS, UNCALIBRATED, Drift, compare
 from mlops_magics.monitoring.features import feature
 from mlops_magics.monitoring.references import PREDICTION, Reference, References
-from mlops_magics.records import Record, plain
+from mlops_magics.records import Record
 from mlops_magics.store import tables
 from mlops_magics.store.workspace import Workspace, resolve
 
@@ -33,7 +33,6 @@ IDLE_SECONDS = 60.0
 POINTS = 120  # of a series, at the most
 SHOWN = 8  # features in a card
 MEASURED = 20_000  # newest labelled predictions of a picture, which is taken every second
-SLICES = 12
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,8 @@ class MonitorPicture(Record):
         if shown:
             titles = ["column", "verdict", "PSI", "JS", "nulls", "was", "now", "training"]
             grids.append(Grid(titles, [_cells(one) for one in shown], "against the training data"))
-        if self.quality and self.quality["metrics"]:
-            rows = [
-                [one["name"], Interval(one["value"], one["low"], one["high"]), one["reference"]]
-                for one in self.quality["metrics"]
-            ]
-            label = f"from {self.quality['labels']:,} labels ({self.quality['coverage']:.1%})"
-            grids.append(Grid(["metric", "value", "in testing"], rows, label))
+        if self.quality:
+            grids += panel.grids(self.quality)
         return Card(
             title=self.endpoint,
             subtitle="monitor",
@@ -233,7 +227,7 @@ def monitor(
         series=_series([w for part in found.values() for w in part], begin, end),
         features=features,
         prediction=prediction,
-        quality=_quality(measured, over),
+        quality=panel.panel(measured, over),
         alerts=_alerts(opened, shown, begin),
         notes=notes,
         resources=resources,
@@ -359,26 +353,6 @@ def _compared(
     features.sort(key=lambda one: -math.inf if one["psi"] is None else one["psi"], reverse=True)
     prediction = next((one for one in found if one["name"] == PREDICTION), None)
     return drifts, features, prediction, notes
-
-
-def _quality(measured: quality.Quality, over: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Quality as JSON values; None where there is neither a label nor an estimate."""
-    estimated = measured.estimate is not None and bool(measured.estimate.metrics)
-    if not measured.labels and not estimated:
-        return None
-    parts = [plain(replace(one, metrics=one.shown)) for one in measured.slices[:SLICES]]
-    return {
-        "labels": measured.labels,
-        "coverage": measured.coverage,
-        "metrics": [vars(metric) for metric in measured.metrics],
-        "measured": measured.measured,
-        "delay": plain(measured.delay),
-        "slices": parts,
-        "groups": plain(measured.groups),
-        "concept": plain(measured.concept),
-        "estimate": plain(measured.estimate),
-        "series": over,
-    }
 
 
 def _alerts(

@@ -76,6 +76,9 @@ def test_labels_as_the_scores_say_are_no_verdict_and_the_estimate_was_right(serv
     assert (before["labels"], before["metrics"], before["concept"]) == (0, [], None)
     expected = {one["name"]: one for one in before["estimate"]["metrics"]}
     assert expected["accuracy"]["measured"] is None
+    early = monitor("flight-delay", **RANGE, workspace=place)
+    assert "estimated from scores" in str(early)
+    assert "estimated from scores" in early.svg()
     give(place, made, drawn(frame, 2))
     picture = monitor("flight-delay", **RANGE, workspace=place)
     after = picture.quality
