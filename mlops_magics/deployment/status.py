@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,7 @@ def _middleware(workspace: Workspace, state: dict[str, Any]) -> Iterator[Part]:
     yield from _log(workspace)
     for name, model in endpoints.items():
         yield Part("middleware", f"endpoint {name}", model)
+    yield from _alerts(workspace, list(endpoints))
     if triggers:
         blind = sorted(name for name, problem in triggers.items() if problem)
         value = f"{len(triggers)} are watched for"
@@ -286,6 +287,25 @@ def _endpoints(workspace: Workspace) -> dict[str, str]:
         if shares:
             serving[str(endpoint.name)] = revisions.get(shares[0]["revision"], "unknown")
     return serving
+
+
+def _alerts(workspace: Workspace, endpoints: Sequence[str]) -> Iterator[Part]:
+    """Tell what is wrong at the endpoints; nothing if nothing is."""
+    t = tables.alerts.c
+    query = sa.select(t.endpoint, t.severity, t.title).where(
+        t.endpoint.in_(endpoints), t.status == "OPEN", t.severity != "info"
+    )
+    try:
+        with workspace.database.read() as connection:
+            rows = connection.execute(query.order_by(t.id.desc())).all()
+    except MlopsError:
+        return  # the database itself is reported as a part of its own
+    if rows:
+        worst = next((row for row in rows if row.severity == "critical"), rows[0])
+        more = f"; and {len(rows) - 1} more" if len(rows) > 1 else ""
+        value = f"{worst.endpoint}: {worst.title}{more}"
+        # the workspace is well; what it serves is not
+        yield Part("middleware", "alerts", value, fix="mlops alerts list")
 
 
 def _triggers(workspace: Workspace) -> dict[str, str | None]:

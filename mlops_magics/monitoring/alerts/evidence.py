@@ -41,13 +41,13 @@ def requests(alert: Alert) -> pd.DataFrame:
     which the surplus is: which of them would have come anyway cannot be told.
     """
     workspace = resolve(alert.workspace)
-    window = alert.evidence.get("window") or {}
+    window = alert.evidence["window"]
     references = References()
     with workspace.database.read() as connection:
         revision = (alert.evidence.get("revision") or {}).get("revision")
-        rows = _rows(connection, alert, window, revision) if window else []
+        rows = _rows(connection, alert, window, revision) if alert.kind in _REASONS else []
         reference = Reference() if revision is None else references.of(connection, revision)
-    why = _REASONS.get(alert.kind, _failed)(rows, alert, reference)
+    why = _REASONS[alert.kind](rows, alert, reference) if rows else []
     kept = [place for place, reason in enumerate(why) if reason]
     chosen = Predictions(rows=[rows[place] for place in kept], endpoint=alert.endpoint)
     frame = chosen.df
@@ -72,10 +72,10 @@ def _rows(
     if alert.kind in _OF_MODEL:
         query = query.where(t.c.revision == revision, t.c.status < 400)
     elif alert.kind in ("errors", "server"):
-        query = query.where(t.c.status >= 400)
+        query = query.where(t.c.status >= 400, t.c.mirror_of.is_(None))
     elif alert.kind == "latency":
         budget = min((one["budget_ms"] for one in alert.evidence["items"]), default=0.0)
-        query = query.where(t.c.latency > budget)
+        query = query.where(t.c.latency > budget, t.c.mirror_of.is_(None))
     if alert.kind == "quality":
         query = query.where(tables.labels.c.prediction_id.is_not(None))
     rows = connection.execute(query).mappings().all()
@@ -159,4 +159,5 @@ _REASONS = {
     "errors": _failed,
     "latency": _slow,
     "quality": _wrong,
+    "server": _failed,
 }

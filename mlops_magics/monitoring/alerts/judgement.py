@@ -46,7 +46,7 @@ class Judgement:
     state : dict
         Of the windows before; changed to what the next must know.
     champion : Variant or None
-        The revision with the most traffic, whose data and quality are judged.
+        The revision whose data and quality are judged.
     found : dict
         What was found, by kind; a kind that is absent could not be judged.
     evidence : dict
@@ -69,13 +69,22 @@ class Judgement:
 
     def read(self, connection: Connection, references: References) -> None:
         """Read the window, and judge it."""
-        self.champion = next(iter(traffic.variants(connection, self.endpoint)), None)
+        variants = traffic.variants(connection, self.endpoint)
+        named = [one for one in variants if one.variant == "champion"]
+        self.champion = next(iter(named or variants), None)
+        shadows = {one.revision for one in variants if one.variant == "shadow"}
         if self.state.get("revision") != self.revision:
             # another model is not blamed for what was found with the one before
             self.state.update(revision=self.revision, since=self.begin, labels=None, items={})
         since = max(float(self.state.get("since") or self.begin), self.end - LONGEST)
         parts = windows.read(connection, self.endpoint, since, self.end, references)
-        every = [one for part in parts.values() for one in part if one.start >= self.begin]
+        every = [
+            one
+            for revision, part in parts.items()
+            for one in part
+            # a shadow's answers reach nobody
+            if one.start >= self.begin and revision not in shadows
+        ]
         self._requests(connection, windows.total(every))
         if self.champion is not None:
             rows = windows.total(parts.get(self.champion.revision, ()))
@@ -209,7 +218,8 @@ def _failed(connection: Connection, endpoint: str, since: float, until: float) -
     t = tables.predictions.c
     query = (
         sa.select(t.status, sa.func.count())
-        .where(t.endpoint == endpoint, t.time >= since, t.time < until, t.status >= 400)
+        .where(t.endpoint == endpoint, t.time >= since, t.time < until)
+        .where(t.status >= 400, t.mirror_of.is_(None))
         .group_by(t.status)
         .order_by(t.status)
     )

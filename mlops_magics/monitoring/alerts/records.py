@@ -111,10 +111,10 @@ class Alert(Record):
             ("windows", self.count),
         ]
         if window:
-            rows = window.get("rows")
-            size = "" if rows is None else f", {rows:,} rows"
+            names = ("requests", "rows")
+            size = [f"{window[name]:,} {name}" for name in names if window.get(name) is not None]
             facts += [("from", Time(window["since"])), ("to", Time(window["until"]))]
-            facts += [("in it", size.lstrip(", "))] if size else []
+            facts += [("in it", ", ".join(size))] if size else []
         served = self.evidence.get("revision")
         if served:
             text = f"r{served['number']}, {served['model']}/{served['version']}"
@@ -306,7 +306,10 @@ class AlertSettings(Record):
         facts: list[tuple[str, Any]] = [
             ("window", spans.words(self.window)),
             ("false alarms", f"{self.false_alarms:.2%} of windows with nothing wrong"),
-            ("persistence", f"{self.persistence} windows in a row"),
+            (
+                "persistence",
+                f"{self.persistence} windows in a row" if self.persistence > 1 else "one window",
+            ),
             ("cooldown", spans.words(self.cooldown) if self.cooldown else "none"),
             ("errors", spare),
             ("latency", budget),

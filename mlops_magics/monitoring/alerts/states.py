@@ -119,10 +119,12 @@ def hold(connection: Connection, holding: Holding, policy: Policy, now: float) -
             return _open(connection, holding, policy, now, silent=silent)
         values |= {"status": "OPEN", "resolved": None, "actor": None, "reason": None}
         _enter(connection, ACTOR, "alert reopen", present, {"title": values["title"]})
+    worse = SEVERITIES.index(values["severity"]) > SEVERITIES.index(present.severity)
+    if worse:  # whoever has acknowledged it has not seen this
+        values["status"] = "OPEN"
     connection.execute(
         t.update().where(t.c.id == present.id).values(count=present.count + 1, **values)
     )
-    worse = SEVERITIES.index(values["severity"]) > SEVERITIES.index(present.severity)
     if worse and not silent:
         _deliver(connection, present.id, holding.kind, values["severity"], policy, now)
     return None

@@ -113,7 +113,7 @@ class AlertWatch:
             with self.workspace.database.read() as connection:
                 row = _row(connection, endpoint)
                 until = None if row is None else row.until
-                if until is None or until < now - DAY:
+                if until is None or abs(now - until) > DAY:  # or the clock was put back
                     break
                 policy = Policy.of(row.settings)
                 end = until + policy.window

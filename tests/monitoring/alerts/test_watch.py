@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import mlops_magics as mlops
 from mlops_magics.monitoring import feedback, monitor, predictions
 from mlops_magics.monitoring.traffic import Health
 from mlops_magics.store import tables
@@ -194,6 +195,50 @@ def test_what_was_open_ends_when_the_endpoint_serves_nothing(served):
     served.minute(0)
     (alert,) = served.alerts()
     assert (alert.status, alert.reason) == ("RESOLVED", "the endpoint serves nothing")
+
+
+def test_an_endpoint_is_watched_from_when_it_is_first_seen(served):
+    with served.workspace.database.begin() as connection:
+        connection.execute(tables.watches.delete())
+    served.minute(shift=1.5)
+    assert served.alerts() == []
+    (row,) = served.rows(tables.watches)
+    assert START + MINUTE <= row.until <= START + MINUTE + 3
+    assert row.settings == {}
+
+
+def test_a_shadows_failures_reach_nobody_and_are_no_alert(served):
+    served.configure(persistence=1)
+    champion, served.key = served.key, 9
+    with served.workspace.database.begin() as connection:
+        row = connection.execute(tables.revisions.select()).one()
+        values = {**row._mapping, "id": 9, "number": 2, "status": "SHADOW"}
+        connection.execute(tables.revisions.insert().values(values))
+        share = [
+            {"revision": champion, "variant": "champion", "percent": 100},
+            {"revision": 9, "variant": "shadow", "percent": 100},
+        ]
+        connection.execute(tables.endpoints.update().values(traffic=share))
+    assert served.minute(failing=2) == []
+    served.key = champion
+    assert len(served.minute(failing=2)) == 1
+
+
+def test_what_becomes_worse_is_open_again_for_who_has_acknowledged_it(served):
+    served.configure(persistence=1)
+    rows = requests(300, served.key, start=served.now)
+    for place, request in enumerate(rows):
+        request.rows[0][0] = None if place % 3 == 0 else request.rows[0][0]
+    record(served.workspace, rows)
+    (alert,) = served.minute(0)
+    mlops.acknowledge_alert(alert, workspace=served.workspace)
+    rows = requests(300, served.key, start=served.now)
+    for request in rows:
+        request.rows[0][0] = None
+    record(served.workspace, rows)
+    served.minute(0)
+    (row,) = served.alerts()
+    assert (row.id, row.severity, row.status) == (alert, "critical", "OPEN")
 
 
 def test_after_a_long_stop_watching_begins_anew(served):
