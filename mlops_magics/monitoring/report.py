@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_magics import __version__
 from mlops_magics.cards import Card, Code, Time, image, text
 from mlops_magics.errors import InvalidArgument
 from mlops_magics.monitoring import drawing
@@ -129,7 +129,7 @@ def _page(picture: MonitorPicture) -> str:
             columns=[(one, _facts(one), _histogram(one)) for one in _columns(picture)],
             since=text(Time(picture.since)),
             until=text(Time(picture.until)),
-            version=__version__,
+            version=metadata.version("mlops-magics"),
             now=text(Time(time.time())),
         )
     )
