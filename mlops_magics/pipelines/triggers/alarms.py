@@ -40,16 +40,21 @@ class Alerts:
 
     def begin(self, workspace: Workspace, when: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Begin with alerts that open from now on."""
-        return {"until": now}
+        t = tables.alerts.c
+        with workspace.database.read() as connection:
+            last = connection.execute(sa.select(sa.func.max(t.id))).scalar()
+        return {"until": now, "last": last or 0}
 
     def look(self, workspace: Workspace, trigger: Watched, now: float) -> Seen:
         """Fire once for the alerts that have opened and are open still."""
         t = tables.alerts.c
+        until = float(trigger.seen["until"])
         worse = SEVERITIES[SEVERITIES.index(trigger.when["severity"]) :]
         query = sa.select(t.id, t.endpoint, t.severity, t.title, t.opened).where(
             t.status != "RESOLVED",
             t.silenced == 0,
-            t.opened > float(trigger.seen["until"]),
+            # several may have opened at one moment
+            (t.opened > until) | ((t.opened == until) & (t.id > trigger.seen.get("last", 0))),
             t.severity.in_(worse),
         )
         if trigger.when.get("kinds"):
@@ -57,13 +62,13 @@ class Alerts:
         if trigger.when["endpoint"]:
             query = query.where(t.endpoint == trigger.when["endpoint"])
         with workspace.database.read() as connection:
-            rows = connection.execute(query.order_by(t.opened)).all()
+            rows = connection.execute(query.order_by(t.opened, t.id)).all()
         if not rows:
             return Seen(trigger.seen)
         reason = "; ".join(f"{row.severity} of {row.endpoint}: {row.title}" for row in rows[-3:])
         more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
         return Seen(
-            {"until": rows[-1].opened},
+            {"until": rows[-1].opened, "last": rows[-1].id},
             f"alert opened: {reason}{more}",
             alerts=tuple(row.id for row in rows),
         )

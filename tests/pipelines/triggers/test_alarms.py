@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mlops_magics as mlops
-from mlops_magics.errors import EndpointNotFound, InvalidArgument
+from mlops_magics.errors import EndpointNotFound, InvalidArgument, UnknownName
 from mlops_magics.store import tables
 
 HOUR = 3600.0
@@ -42,6 +42,17 @@ def test_alerts_that_open_fire_once(add, fires, alert, clock):
     assert fires() == ["alert opened: warning of late: day drifted; warning of late: month drifted"]
 
 
+def test_of_two_alerts_of_one_moment_the_later_fires_too(add, fires, alert, clock):
+    add(alert=True, cooldown="0s", overlap=True)
+    clock.advance(1)
+    moment = clock()
+    alert("a", opened=moment)
+    assert fires() == ["alert opened: warning of late: a drifted"]
+    alert("b", opened=moment, endpoint="other")
+    assert fires() == ["alert opened: warning of other: b drifted"]
+    assert fires() == []
+
+
 def test_an_alert_of_another_endpoint_or_of_less_weight_does_not_fire(add, fires, alert):
     add(alert="late", severity="critical", cooldown="0s", name="critical")
     add(alert=True, severity="warning", cooldown="0s", name="any", overlap=True)
@@ -66,6 +77,38 @@ def test_what_opens_within_the_cooldown_fires_after_it_if_it_is_open_still(
     assert fires() == []
     clock.advance(HOUR)
     assert fires() == ["alert opened: warning of late: c drifted"]
+
+
+def test_only_the_kinds_that_are_waited_for_fire_and_silenced_alerts_do_not(
+    workspace, add, fires, alert
+):
+    made = add(alert="late", kinds=["drift", "quality"], cooldown="0s")
+    assert made.when == "an alert of endpoint late about drift or quality, warning or worse"
+    alert("errors", kind="errors")
+    alert("quiet", kind="drift", silenced=1)
+    assert fires() == []
+    alert("hour", kind="drift")
+    assert fires() == ["alert opened: warning of late: hour drifted"]
+    with pytest.raises(UnknownName, match="no kind of alert 'drft'"):
+        add(alert="late", kinds=["drft"], name="other")
+    with pytest.raises(InvalidArgument, match="--kind goes with --alert"):
+        add(cron="0 3 * * sun", kinds=["drift"])
+
+
+def test_a_run_names_all_the_alerts_that_it_is_for(workspace, add, watch, runs, alert, clock):
+    add(alert="late", cooldown="0s")
+    runs.outcome = "RUNNING"  # what opens meanwhile becomes one run after it
+    for key in ("a", "b", "c"):
+        clock.advance(31)
+        alert(key)
+        watch.look()
+        watch.start_due()
+    first, *_ = runs.jobs
+    assert first.alerts == (1,)
+    assert first.why["alerts"] == [1]
+    waiting, gave_way, _ = mlops.firings(workspace=workspace)
+    assert (waiting.status, gave_way.status) == ("WAITING", "SKIPPED")
+    assert list(waiting.alerts) == [2, 3]
 
 
 @pytest.fixture
