@@ -284,7 +284,6 @@ def quality(
             groups_by=list(groups) or None,
         )
         assert found.rows is not None
-        over = measurement.over_time(connection, endpoint, begin, covered, found)
         sample = labelled.inputs(connection, endpoint, begin, covered, most=SAMPLE)
         query = sa.select(tables.revisions.c.package).where(tables.revisions.c.id == key)
         package = connection.execute(query).scalar()
@@ -311,7 +310,7 @@ def quality(
         concept=found.concept,
         estimate=found.estimate,
         attribution=attributed,
-        series=over,
+        series=measurement.over_time(begin, covered, found),
         notes=tuple(notes),
     )
 

@@ -110,8 +110,7 @@ def read(
     outcomes, kept = _outcomes(answers, labels, reference)
     frame = None
     if rest:
-        # rows of requests that were refused before they were understood have none
-        frame = pd.DataFrame([row or {} for row in rest[0]])[kept].reset_index(drop=True)
+        frame = _frame(rest[0])[kept].reset_index(drop=True)
     moments = np.array(times, dtype=float)
     delays = np.maximum(0.0, np.array(received, dtype=float) - moments)
     return Labelled(moments[kept], delays[kept], outcomes, frame)
@@ -136,6 +135,15 @@ def inputs(
     """Read what was predicted for in a range, labelled or not, the newest so many."""
     column = tables.predictions.c.inputs
     rows = _newest(connection, column, endpoint, since, until, None, most)
+    return _frame(rows)
+
+
+def _frame(rows: Sequence[dict[str, Any] | None]) -> pd.DataFrame:
+    """Return inputs as a table; rows whose inputs are not on record are empty."""
+    names = list(rows[0] or ()) if rows else []
+    if names and all(row is not None and list(row) == names for row in rows):
+        columns = zip(*(row.values() for row in rows if row is not None), strict=True)
+        return pd.DataFrame(dict(zip(names, columns, strict=True)))
     return pd.DataFrame([row or {} for row in rows])
 
 

@@ -32,7 +32,7 @@ __all__ = ["MonitorPicture", "monitor"]
 IDLE_SECONDS = 60.0
 POINTS = 120  # of a series, at the most
 SHOWN = 8  # features in a card
-MEASURED = 20_000  # newest labelled predictions of a picture, which is taken every second
+MEASURED = 10_000  # newest labelled predictions of a picture, which is taken every second
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,6 @@ def monitor(
         measured = quality.measure(
             connection, endpoint, begin, covered, reference, closely=True, most=MEASURED
         )
-        over = quality.over_time(connection, endpoint, begin, covered, measured)
         newest = _newest(connection, endpoint)
         opened = states.opened(connection, endpoint)
         policy = alert_policy.read(connection, endpoint)
@@ -227,7 +226,7 @@ def monitor(
         series=_series([w for part in found.values() for w in part], begin, end),
         features=features,
         prediction=prediction,
-        quality=panel.panel(measured, over),
+        quality=panel.panel(measured, quality.over_time(begin, covered, measured)),
         alerts=_alerts(opened, shown, begin),
         notes=notes,
         resources=resources,

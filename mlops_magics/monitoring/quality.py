@@ -7,8 +7,7 @@ says (`mlops_magics.measures`); before labels come, quality is estimated from ca
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,11 @@ from mlops_magics.store import tables
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy.engine import Connection
+    from sqlalchemy.sql import ColumnElement
 
 __all__ = ["Delay", "Metric", "Quality", "measure", "over_time", "reported"]
+
+POINTS = 24  # steps of a series over time
 
 SHOWN = {
     "binary": ("accuracy", "brier"),
@@ -93,6 +95,7 @@ class Quality:
     concept: Concept | None = None
     estimate: Estimate | None = None
     rows: Labelled | None = field(default=None, repr=False, compare=False)
+    counts: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
 def measure(
@@ -107,6 +110,7 @@ def measure(
     by: Sequence[str] | None = None,
     groups_by: Sequence[str] | None = None,
     most: int | None = None,
+    points: int = POINTS,
 ) -> Quality:
     """Measure the predictions made from ``since`` up to ``until`` against their labels.
 
@@ -126,6 +130,8 @@ def measure(
         Columns of the slices and of the groups; default: those of the test report.
     most : int, optional
         Only the newest so many predictions are measured; counts are of all.
+    points : int
+        Steps of time that `over_time` will show.
 
     Raises
     ------
@@ -134,7 +140,8 @@ def measure(
     """
     chosen = labelled.chosen(endpoint, since, until, revision)
     t, known = tables.predictions.c, tables.labels.c
-    total = connection.execute(sa.select(sa.func.count(t.prediction_id)).where(*chosen)).scalar()
+    counts = _counted(connection, chosen, since, until, points if closely else 1)
+    total = sum(counts)
     rows = labelled.read(
         connection, endpoint, since, until, reference, revision=revision, inputs=closely, most=most
     )
@@ -145,11 +152,15 @@ def measure(
         labels = connection.execute(joined.where(*chosen)).scalar() or 0
     coverage = labels / total if total else None
     metrics = overall(rows, reference)
-    found = Quality(labels, coverage, metrics, len(rows), Delay.of(rows.delays), rows=rows)
+    found = Quality(
+        labels, coverage, metrics, len(rows), Delay.of(rows.delays), rows=rows, counts=counts
+    )
     if not closely:
         return found
-    given = labelled.outputs(connection, endpoint, since, until, revision=revision, most=most)
-    found = replace(found, estimate=_estimated(given, rows, reference, metrics))
+    given: Sequence[Any] = ()
+    if reference.baseline.relation is not None and reference.scores:
+        given = labelled.outputs(connection, endpoint, since, until, revision=revision, most=most)
+    found = replace(found, estimate=_estimated(given, total, rows, reference, metrics))
     if not len(rows):
         return found
     assert rows.inputs is not None
@@ -173,29 +184,16 @@ def overall(rows: Labelled, reference: Reference) -> tuple[Metric, ...]:
     return tuple(judge([found], [len(rows)])[0])
 
 
-def over_time(
-    connection: Connection,
-    endpoint: str,
-    since: float,
-    until: float,
-    measured: Quality,
-    *,
-    revision: int | None = None,
-    points: int = 24,
-) -> dict[str, Any]:
+def over_time(since: float, until: float, measured: Quality) -> dict[str, Any]:
     """Return quality in equal steps of time.
 
     Parameters
     ----------
-    connection : Connection
-        In the transaction in which it was measured.
-    endpoint, since, until, revision
+    since, until : float
         As in `measure`.
     measured : Quality
-        What `measure` returned. Of the newest predictions only, if it had a limit: what lies
-        before them is unknown.
-    points : int
-        Steps.
+        What `measure` returned, closely. Of the newest predictions only, if it had a limit: what
+        lies before them is unknown.
 
     Returns
     -------
@@ -204,10 +202,10 @@ def over_time(
         ``coverage``, ``delay`` (median seconds), and of ``metrics`` by name ``value``, ``low``,
         ``high``. What is unknown is None.
     """
-    rows = measured.rows
+    rows, counts = measured.rows, measured.counts
     assert rows is not None
+    points = len(counts)
     step = (until - since) / points
-    counts = _counted(connection, endpoint, since, until, step, revision)
     places = np.clip(((rows.times - since) / step).astype(np.int64), 0, points - 1)
     labels: list[int | None] = np.bincount(places, minlength=points).tolist()
     if measured.measured < measured.labels:  # those before the oldest that was read are unknown
@@ -216,11 +214,11 @@ def over_time(
     parts = rows.outcomes.by_part(places, points, SHOWN[rows.outcomes.task])
     found: dict[str, Any] = {
         "t": [since + place * step for place in range(points)],
-        "predictions": [counts.get(place, 0) for place in range(points)],
+        "predictions": list(counts),
         "labels": labels,
         "coverage": [
-            None if label is None or not counts.get(place) else min(1.0, label / counts[place])
-            for place, label in enumerate(labels)
+            None if label is None or not count else min(1.0, label / count)
+            for label, count in zip(labels, counts, strict=True)
         ],
         "delay": [
             float(np.median(rows.delays[low:high])) if high > low else None
@@ -242,38 +240,38 @@ def over_time(
 
 def _counted(
     connection: Connection,
-    endpoint: str,
+    chosen: Sequence[ColumnElement[bool]],
     since: float,
     until: float,
-    step: float,
-    revision: int | None,
-) -> Mapping[int, int]:
-    """Count predictions by step."""
-    t = tables.predictions.c
-    place: Any = (t.time - since) / step
+    points: int,
+) -> tuple[int, ...]:
+    """Count predictions by step of time, in one look at the table."""
+    place: Any = (tables.predictions.c.time - since) / ((until - since) / points)
     if connection.dialect.name == "postgresql":  # whose cast rounds; SQLite's cuts off
         place = sa.func.floor(place)
-    query = sa.select(sa.cast(place, sa.Integer).label("place"), sa.func.count()).where(
-        *labelled.chosen(endpoint, since, until, revision)
-    )
-    rows = connection.execute(query.group_by(sa.literal_column("place"))).all()
-    last = math.ceil((until - since) / step) - 1
-    found: dict[int, int] = {}
-    for key, count in rows:
-        found[min(int(key), last)] = found.get(min(int(key), last), 0) + int(count)
-    return found
+    query = sa.select(sa.cast(place, sa.Integer).label("place"), sa.func.count()).where(*chosen)
+    found = [0] * points
+    for key, count in connection.execute(query.group_by(sa.literal_column("place"))):
+        found[min(int(key), points - 1)] += int(count)
+    return tuple(found)
 
 
 def _estimated(
-    answers: Sequence[Any], rows: Labelled, reference: Reference, metrics: Sequence[Metric]
+    answers: Sequence[Any],
+    total: int,
+    rows: Labelled,
+    reference: Reference,
+    metrics: Sequence[Metric],
 ) -> Estimate:
     """Estimate all predictions, and beside it what the labels that came say."""
     relation, outcomes = reference.baseline.relation, rows.outcomes
     task = outcomes.task
-    if not answers:
+    if not total:
         return Estimate(0, reason="no predictions in this time")
-    if task == "regression":
-        return estimate.estimate(None, relation, task=task)
+    if task == "regression" or not answers:
+        # says why it cannot be
+        scores = np.zeros(0) if reference.scores else None
+        return estimate.estimate(scores, relation, task=task)
     scores, predicted = labelled.decisions(answers, reference)
     found = estimate.estimate(scores, relation, task=task, predicted=predicted)
     if not found.metrics or not len(rows):

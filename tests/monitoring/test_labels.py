@@ -228,9 +228,9 @@ def test_delay_and_coverage_of_late_labels_are_shown(place, package):
     with place.database.read() as connection:
         reference = References().of(connection, key)
         found = quality.measure(
-            connection, "flight-delay", begin, begin + 100, reference, closely=True
+            connection, "flight-delay", begin, begin + 100, reference, closely=True, points=10
         )
-        steps = quality.over_time(connection, "flight-delay", begin, begin + 100, found, points=10)
+    steps = quality.over_time(begin, begin + 100, found)
     assert (found.labels, found.coverage) == (40, 0.4)
     # the newest forty: predicted 60 to 100 seconds after the begin
     assert found.delay.p50 == pytest.approx(3600 - 80, abs=30)
