@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["Unavailable", "interpreter"]
@@ -20,8 +21,11 @@ class Unavailable(Exception):
     """A peer that cannot be installed or started here."""
 
 
-def interpreter(name: str) -> str:
+def interpreter(name: str, *, shared: Sequence[str] = OURS) -> str:
     """Return an environment's Python; the environment is made if it is not there.
+
+    Packages that are ``shared`` are installed in our own versions; without any, the environment is
+    what ``peers/NAME.txt`` says.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def interpreter(name: str) -> str:
     if not name:
         return sys.executable
     pins = (Path(__file__).parent / f"{name}.txt").read_text()
-    pins += "".join(f"{package}=={importlib.metadata.version(package)}\n" for package in OURS)
+    pins += "".join(f"{package}=={importlib.metadata.version(package)}\n" for package in shared)
     digest = hashlib.sha256((pins + sys.version).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "mlops-magics-bench" / f"{name}-{digest}"

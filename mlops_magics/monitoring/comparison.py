@@ -216,10 +216,10 @@ def _distances(reference: Numeric | Categorical, current: Numeric | Categorical)
     }
     if isinstance(reference, Numeric):
         values["wasserstein"] = statistics.wasserstein(before, after, _positions(reference))
-        test = statistics.kolmogorov_smirnov(before, after)
+        values["statistic"] = statistics.largest_step(before, after)
     else:
         test = statistics.chi_squared(*statistics.pool(before, after, ordered=False))
-    values["statistic"] = None if test is None else test.statistic
+        values["statistic"] = None if test is None else test.statistic
     return values
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "chi_squared",
     "jensen_shannon",
     "kolmogorov_smirnov",
+    "largest_step",
     "of_samples",
     "pool",
     "population_stability",
@@ -104,31 +105,42 @@ def kolmogorov_smirnov(reference: ArrayLike, current: ArrayLike) -> Outcome | No
     >>> kolmogorov_smirnov([50, 50, 0], [0, 50, 50]).statistic
     0.5
     """
-    from scipy.stats import kstwo
-
-    p, q = _proportions(reference), _proportions(current)
-    if p is None or q is None:
+    statistic = largest_step(reference, current)
+    if statistic is None:
         return None
-    size, other = float(np.sum(reference)), float(np.sum(current))
-    statistic = float(np.abs(np.cumsum(p) - np.cumsum(q)).max())
-    effective = max(1, round(size * other / (size + other)))
-    return Outcome(statistic, float(np.clip(kstwo.sf(statistic, effective), 0, 1)))
+    sizes = (round(float(np.sum(side))) for side in (reference, current))
+    return Outcome(statistic, _smirnov(statistic, *sizes))
 
 
 class Samples(NamedTuple):
-    """What two samples of numbers say: a test's statistic and p-value, and a distance."""
+    """What two samples of numbers say.
+
+    Attributes
+    ----------
+    statistic : float
+        Kolmogorov and Smirnov's: the largest difference of the two distribution functions.
+    wasserstein : float
+        The area between them, in the numbers' units.
+    sizes : tuple of int
+        Finite numbers in each sample.
+    """
 
     statistic: float
-    p_value: float
     wasserstein: float
+    sizes: tuple[int, int]
+
+    @property
+    def p_value(self) -> float:
+        """Of the statistic, as ``scipy.stats.ks_2samp`` with ``method="asymp"`` gives it."""
+        return _smirnov(self.statistic, *self.sizes)
 
 
 def of_samples(reference: ArrayLike, current: ArrayLike) -> Samples | None:
     """Compare two samples of numbers themselves, not their histograms.
 
-    Kolmogorov and Smirnov's statistic and p-value as ``scipy.stats.ks_2samp`` with
-    ``method="asymp"``, the distance as ``scipy.stats.wasserstein_distance``; both in one pass over
-    the sorted values. NaN and infinities are left out; None where a side is empty then.
+    The statistic as ``scipy.stats.ks_2samp``, the distance as
+    ``scipy.stats.wasserstein_distance``; both in one pass over the distinct values. NaN and
+    infinities are left out; None where a side is empty then.
 
     Examples
     --------
@@ -136,25 +148,44 @@ def of_samples(reference: ArrayLike, current: ArrayLike) -> Samples | None:
     >>> round(found.statistic, 4), found.wasserstein
     (0.3333, 1.0)
     """
-    from scipy.stats import kstwo
-
-    first, second = (_sorted(side) for side in (reference, current))
+    (first, rising), (second, other) = (_distribution(side) for side in (reference, current))
     if not len(first) or not len(second):
         return None
-    # two sorted runs are merged in one pass
-    merged = np.sort(np.concatenate((first, second)), kind="stable")
-    steps = np.searchsorted(first, merged, "right") / len(first)
-    steps -= np.searchsorted(second, merged, "right") / len(second)
+    values = np.sort(np.concatenate((first, second)), kind="stable")  # two runs: a merge
+    steps = (rising / rising[-1])[np.searchsorted(first, values, "right")]
+    steps -= (other / other[-1])[np.searchsorted(second, values, "right")]
     np.abs(steps, out=steps)
-    statistic = float(steps.max())
-    effective = max(1, round(len(first) * len(second) / (len(first) + len(second))))
-    p_value = float(np.clip(kstwo.sf(statistic, effective), 0, 1))
-    return Samples(statistic, p_value, float(steps[:-1] @ np.diff(merged)))
+    area = float(steps[:-1] @ np.diff(values))
+    return Samples(float(steps.max()), area, (int(rising[-1]), int(other[-1])))
 
 
-def _sorted(values: ArrayLike) -> NDArray[np.float64]:
+def _distribution(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distinct finite values, ascending, and how many are below and up to each."""
     found = np.asarray(values, dtype=float)
-    return np.sort(found[np.isfinite(found)])
+    found = np.sort(found[np.isfinite(found)])
+    last = np.flatnonzero(np.append(np.diff(found) > 0, len(found) > 0))
+    return found[last], np.append(0, last + 1)
+
+
+def _smirnov(statistic: float, size: int, other: int) -> float:
+    from scipy.stats import kstwo
+
+    effective = max(1, round(size * other / (size + other)))
+    return float(np.clip(kstwo.sf(statistic, effective), 0, 1))
+
+
+def largest_step(reference: ArrayLike, current: ArrayLike) -> float | None:
+    """Return Kolmogorov and Smirnov's statistic of two histograms; see `kolmogorov_smirnov`.
+
+    Examples
+    --------
+    >>> largest_step([50, 50, 0], [0, 50, 50])
+    0.5
+    """
+    p, q = _proportions(reference), _proportions(current)
+    if p is None or q is None:
+        return None
+    return float(np.abs(np.cumsum(p) - np.cumsum(q)).max())
 
 
 def chi_squared(reference: ArrayLike, current: ArrayLike) -> Outcome | None:
