@@ -40,9 +40,9 @@ test: lint  ## everything: style, types, contracts, unit, integration, notebooks
 	@npm --prefix extension run --silent test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-soak: setup  ## the tests of faults in their long form: kills, swaps, outages under load
+soak: setup  ## the long form of tests: kills, swaps, outages under load; null windows of drift
 	@$(BIN)/python -m pytest tests/faults tests/deployment/test_rollout.py \
-	  tests/deployment/test_following.py --soak -o timeout=3600 -q
+	  tests/deployment/test_following.py tests/test_calibration.py --soak -o timeout=3600 -q
 
 bench: setup  ## measure side by side with peers; writes benchmarks/results
 	@$(BIN)/python -m benchmarks

@@ -33,7 +33,7 @@ FIGURES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--soak", action="store_true", help="run the tests of faults in their long form"
+        "--soak", action="store_true", help="run tests of faults and of chance in their long form"
     )
 
 
