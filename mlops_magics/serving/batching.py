@@ -1,5 +1,7 @@
 """Batching: an idle worker gets work at once; while all are busy the next batch forms.
 
+Where models have more workers than the machine has cores, their batches take turns (`turns`).
+
 Only where clients of a slow model come back as soon as they are answered, a worker that has become
 free waits for them a moment (`returns`): batches of all of them instead of half.
 
@@ -23,6 +25,7 @@ from mlops_magics.serving import wire
 from mlops_magics.serving.layout import Layout
 from mlops_magics.serving.metrics import Timings
 from mlops_magics.serving.returns import Returns
+from mlops_magics.serving.turns import Turns
 
 __all__ = ["Batcher", "Failure", "Item", "WorkerLink"]
 
@@ -135,6 +138,8 @@ class Batcher:
         Rows in a batch, unless a single request has more.
     max_queue : int
         Requests that may wait.
+    turns : Turns, optional
+        Of the machine's cores, shared with other revisions.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class Batcher:
         timings: Timings | None = None,
         max_rows: int = 256,
         max_queue: int = 1024,
+        turns: Turns | None = None,
     ) -> None:
         self.schema = schema
         self.layout = Layout(schema)
@@ -159,6 +165,7 @@ class Batcher:
         self._returns = Returns()
         self._held: asyncio.TimerHandle | None = None
         self._expected = 0
+        self._turns = Turns() if turns is None else turns
 
     @property
     def ready(self) -> int:
@@ -204,6 +211,8 @@ class Batcher:
     def left(self, link: WorkerLink, items: list[Item]) -> None:
         """Count a worker out; its batch goes elsewhere."""
         self.links.discard(link)
+        if items:
+            self._turns.end(link)
         if link in self._idle:
             self._idle.remove(link)
         done = []
@@ -227,6 +236,7 @@ class Batcher:
     def answered(self, link: WorkerLink, items: list[Item], status: int, body: bytes) -> None:
         """Take a worker's answer, and give it the next batch."""
         self._idle.append(link)
+        self._turns.end(link)
         rows = sum([len(item.rows) for item in items])
         now = time.perf_counter()
         self.timings.batch(rows, link.queued, now - link.sent)
@@ -277,6 +287,10 @@ class Batcher:
             self._held.cancel()
             self._held = None
         while self.queue and self._idle:
+            # who has more workers than there are cores wants them to run at once
+            many = len(self.links) > self._turns.cores
+            if not self._turns.begin(self._idle[0], self._dispatch, insist=many):
+                return
             items = [self.queue.popleft()]
             rows = len(items[0].rows)
             while not items[0].alone and self.queue and not self.queue[0].alone:
@@ -286,3 +300,4 @@ class Batcher:
                 items.append(self.queue.popleft())
             link = self._idle.popleft()
             link.send(items)
+        self._turns.leave(self._dispatch)

@@ -26,6 +26,7 @@ from mlops_magics.serving.plan import (
     Share,
 )
 from mlops_magics.serving.resources import Usages
+from mlops_magics.serving.turns import Turns
 from mlops_magics.serving.validation import Schema
 from mlops_magics.settings import Settings
 
@@ -162,6 +163,7 @@ class Router:
         self.tallies: dict[tuple[str, str, str, str], Tally] = {}
         self.usages = Usages(folder)
         self._deliver = deliver
+        self._turns = Turns()
         self._leaving: set[asyncio.Task[None]] = set()
 
     def apply(self, plan: Plan) -> None:
@@ -238,6 +240,7 @@ class Router:
             timings=revision.timings,
             max_rows=self.settings.max_batch,
             max_queue=self.settings.max_queue,
+            turns=self._turns,
         )
         loop = asyncio.get_running_loop()
         revision.tasks = [
