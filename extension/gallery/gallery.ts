@@ -19,7 +19,7 @@ function still(picture: Picture, age: number): PictureSource {
 }
 
 const actions: Actions = {
-  can: ["rollback", "traffic"],
+  can: ["acknowledge_alert", "rollback", "traffic"],
   act: async () => {
     await new Promise((resolve) => setTimeout(resolve, 800));
     return { ok: false, message: "endpoint flight-delay has no earlier revision", hint: "mlops endpoints flight-delay" };

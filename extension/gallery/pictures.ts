@@ -100,6 +100,7 @@ const live: Picture = {
     ],
   },
   alerts: [
+    { id: 12, severity: "warning", title: "air_time, distance and 2 more are unlike the training data", since: NOW - 1500 },
     { severity: "critical", title: "roc_auc fell to 0.671; in testing it was 0.741", since: NOW - 1260 },
     { severity: "warning", title: "3 of 7 features differ from training: temp, carrier, visib", since: NOW - 2400 },
   ],
@@ -119,8 +120,49 @@ const nothing: Picture = {
   notes: [],
 };
 
+const worse: Picture["quality"] = {
+  labels: 160_604,
+  coverage: 0.477,
+  metrics: live.quality?.metrics ?? [],
+  delay: { p50: 7200, p90: 86_400 },
+  slices: [
+    { column: "carrier", value: "EV", rows: 8123, metrics: [{ name: "accuracy", value: 0.61, low: 0.59, high: 0.62, reference: 0.74, worse: true }], judged: "accuracy", worse: true },
+    { column: "origin", value: "EWR", rows: 40_211, metrics: [{ name: "accuracy", value: 0.7, low: 0.69, high: 0.71, reference: 0.73, worse: true }], judged: "accuracy", worse: true },
+  ],
+  groups: [{ column: "origin", value: "LGA", rows: 30_000, metrics: [], worse: true, reasons: ["true positive rate 0.41, 0.18 below EWR's; in testing 0.04"] }],
+  concept: { drifted: true, reason: "Flights are late more often than the scores say: by 0.07 on average." },
+  estimate: null,
+  series: {
+    t: Array.from({ length: 24 }, (_, i) => NOW - 3600 + i * 150),
+    metrics: {
+      accuracy: {
+        value: Array.from({ length: 24 }, (_, i) => (i > 9 && i < 12 ? null : 0.78 - (i > 14 ? 0.08 : 0) + Math.sin(i) * 0.006)),
+        low: Array.from({ length: 24 }, (_, i) => (i > 9 && i < 12 ? null : 0.765 - (i > 14 ? 0.08 : 0) + Math.sin(i) * 0.006)),
+        high: Array.from({ length: 24 }, (_, i) => (i > 9 && i < 12 ? null : 0.795 - (i > 14 ? 0.08 : 0) + Math.sin(i) * 0.006)),
+      },
+    },
+  },
+};
+
+const guessed: Picture["quality"] = {
+  labels: 0,
+  coverage: 0,
+  metrics: [],
+  estimate: {
+    rows: 25_211,
+    metrics: [
+      { name: "accuracy", value: 0.771, low: 0.765, high: 0.777, agrees: null },
+      { name: "roc_auc", value: 0.742, low: 0.731, high: 0.752, agrees: null },
+    ],
+    reason: null,
+    assumes: "It assumes that the scores still mean what they meant in testing; concept drift breaks that.",
+  },
+};
+
 export const pictures: Record<string, Picture> = {
   drifted: live,
+  worse: { ...live, quality: worse, variants: [...live.variants] },
+  estimated: { ...live, quality: guessed },
   calm: {
     ...live,
     variants: nothing.variants,

@@ -60,13 +60,47 @@ export interface QualityMetric {
   worse?: boolean | null;
 }
 
+export interface QualityPart {
+  column: string;
+  value: string;
+  rows: number;
+  metrics: QualityMetric[];
+  /** The metric by which a slice is judged. */
+  judged?: string;
+  worse: boolean | null;
+  /** Why a group is flagged, in words. */
+  reasons?: string[];
+}
+
+/** What scores alone lead to expect, before labels come. */
+export interface Estimate {
+  rows: number;
+  metrics: { name: string; value: number | null; low: number | null; high: number | null; agrees: boolean | null }[];
+  reason: string | null;
+  assumes: string;
+}
+
+export interface QualitySeries {
+  t: number[];
+  metrics: Record<string, { value: (number | null)[]; low: (number | null)[]; high: (number | null)[] }>;
+}
+
 export interface Quality {
   labels: number | null;
   coverage: number | null;
   metrics: QualityMetric[];
+  /** Seconds from a prediction to its label. */
+  delay?: { p50: number; p90: number } | null;
+  slices?: QualityPart[];
+  groups?: QualityPart[];
+  concept?: { drifted: boolean | null; reason: string } | null;
+  estimate?: Estimate | null;
+  series?: QualitySeries | null;
 }
 
 export interface Alert {
+  /** Null: what the window shows by itself, and nobody keeps. */
+  id?: number | null;
   severity: "warning" | "critical";
   title: string;
   since: number | null;

@@ -43,6 +43,7 @@ class Verb:
 OFFERED: Mapping[str, Verb] = {
     "monitor": Verb(frozenset({"endpoint", "last", "since", "until"}), reads=True),
     "rollback": Verb(frozenset({"name"})),
+    "acknowledge_alert": Verb(frozenset({"number", "reason"})),
     "traffic": Verb(frozenset({"endpoint", "canary", "promote"})),
 }
 

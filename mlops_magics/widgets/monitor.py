@@ -234,9 +234,12 @@ def live(picture: Picture, *, workspace: Workspace | None = None) -> MonitorWidg
     def traffic(endpoint: str, canary: float | None = None, *, promote: bool = False) -> Any:
         return mlops.traffic(endpoint, canary=canary, promote=promote, workspace=workspace)
 
+    def acknowledge(number: int) -> Any:
+        return mlops.acknowledge_alert(number, workspace=workspace)
+
     return MonitorWidget(
         read,
-        actions={"rollback": rollback, "traffic": traffic},
+        actions={"acknowledge_alert": acknowledge, "rollback": rollback, "traffic": traffic},
         served={
             "workspace": str(workspace.path),
             "arguments": {"endpoint": endpoint, "last": length},

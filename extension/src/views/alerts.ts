@@ -3,10 +3,11 @@
 import { changes, h, replace, type View } from "../dom";
 import { moment } from "../format";
 import type { Alert, Picture } from "../picture";
+import type { Actions } from "../source";
 
 const FIRST = 3;
 
-export function alerts(): View<Picture> {
+export function alerts(actions: Actions): View<Picture> {
   const list = h("ul", { class: "mm-alerts-list" });
   const more = h("button", { type: "button", class: "mm-button mm-quiet mm-alerts-more" });
   const element = h("section", { class: "mm-alerts", "aria-label": "Open alerts" }, list, more);
@@ -29,9 +30,9 @@ export function alerts(): View<Picture> {
     update({ alerts: open, since }) {
       const shown = [...open].sort((a, b) => rank(a) - rank(b)).map((alert) => ({ ...alert, when: when(alert, since) }));
       // without the time itself: what the window shows begins with the window, which moves on
-      if (!changed(shown.map(({ severity, title, when: words }) => [severity, title, words]))) return;
+      if (!changed(shown.map(({ id, severity, title, when: words }) => [id, severity, title, words]))) return;
       element.hidden = shown.length === 0;
-      lines = shown.map((alert) => line(alert, alert.when));
+      lines = shown.map((alert) => line(alert, alert.when, actions));
       replace(list, ...lines);
       fold();
     },
@@ -47,8 +48,8 @@ function rank(alert: Alert): number {
   return alert.severity === "critical" ? 0 : 1;
 }
 
-function line({ severity, title }: Alert, words: string): HTMLElement {
-  return h(
+function line({ id, severity, title }: Alert, words: string, actions: Actions): HTMLElement {
+  const element = h(
     "li",
     { class: "mm-alert", "data-severity": severity },
     h("span", { class: "mm-sign", "aria-hidden": "true" }, severity === "critical" ? "▲" : "◆"),
@@ -56,4 +57,16 @@ function line({ severity, title }: Alert, words: string): HTMLElement {
     h("span", { class: "mm-alert-title" }, title),
     h("span", { class: "mm-muted mm-num" }, words),
   );
+  if (typeof id === "number" && actions.can.includes("acknowledge_alert")) {
+    const seen = h("button", { type: "button", class: "mm-button mm-quiet", title: `Alert ${id}: it is shown no more until it is resolved` }, "Acknowledge");
+    seen.addEventListener("click", () => {
+      seen.disabled = true;
+      void actions.act("acknowledge_alert", { number: id }).then(({ ok, message }) => {
+        seen.disabled = false;
+        if (!ok) element.append(h("span", { class: "mm-muted", role: "alert" }, message));
+      });
+    });
+    element.append(seen);
+  }
+  return element;
 }

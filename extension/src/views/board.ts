@@ -20,7 +20,7 @@ export function board(source: PictureSource, actions: Actions): { element: HTMLE
   const trouble = banner();
   const start = firstRequest();
   const drawings: View<Picture>[] = [
-    alerts(),
+    alerts(actions),
     figures(),
     traffic(),
     latency(),
