@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Hashable
+from itertools import islice
 
 __all__ = ["Turns"]
 
@@ -78,8 +79,7 @@ class Turns:
             Whether it may begin now.
         """
         now = time.monotonic()
-        full = len(self._began) >= self.cores and not self._expire(now)
-        if full and not insist and now - self._waiting.setdefault(again, now) < PATIENCE:
+        if not insist and not self._free(again, now) and self._wait(again, now) < PATIENCE:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._wake)
             return False
@@ -106,12 +106,18 @@ class Turns:
                 return
             again()
 
-    def _expire(self, now: float) -> bool:
-        """Take turns from those who have computed for long; tell whether one is free."""
-        for who, began in list(self._began.items()):
-            if now - began > HELD:
-                del self._began[who]
-        return len(self._began) < self.cores
+    def _free(self, again: Callable[[], None], now: float) -> bool:
+        """Tell whether a turn is free that nobody else has waited for longer."""
+        if len(self._began) >= self.cores:
+            for who, began in list(self._began.items()):
+                if now - began > HELD:
+                    del self._began[who]
+        free = self.cores - len(self._began)
+        return free > len(self._waiting) or again in islice(self._waiting, max(0, free))
+
+    def _wait(self, again: Callable[[], None], now: float) -> float:
+        """Stand in the queue; tell for how long already."""
+        return now - self._waiting.setdefault(again, now)
 
     def _wake(self) -> None:
         """Call those whose patience is at an end, and come again for the others."""
