@@ -16,7 +16,7 @@ from mlops_magics.deployment.policy import log_settings
 from mlops_magics.deployment.rules import candidacy
 from mlops_magics.errors import DeployFailed, InvalidArgument, MlopsError
 from mlops_magics.serving import server
-from mlops_magics.store import ledger, models, tables
+from mlops_magics.store import evidence, ledger, models, tables
 from mlops_magics.store.workspace import resolve
 
 if TYPE_CHECKING:
@@ -160,6 +160,9 @@ def deploy(
     alias = alias_of(uri, ref) if follow else None
     package = models.fetch(workspace, ref)
     check_package(package)  # refused here, not by a server
+    tested = evidence.report_of(workspace, ref, package)
+    if tested is not None:  # perhaps made on another machine, after the package
+        evidence.settle(workspace, tested, package.name)
     policy = log_settings(
         package, mode=log, fraction=log_fraction, mask=log_mask, retention=retention
     )

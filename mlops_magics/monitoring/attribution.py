@@ -113,6 +113,9 @@ def measure(rows: Labelled, reference: Reference, package: Path | str) -> Attrib
         return Attribution(
             len(rows), reason=f"{len(rows)} labels are too few: {LEAST_ROWS} are needed"
         )
+    if reference.masked:
+        masked = ", ".join(sorted(reference.masked))
+        return Attribution(len(rows), reason=f"the endpoint does not keep the values of {masked}")
     predictor = predictors.load(package)
     places = importance.sample(rows.inputs)
     frame = rows.inputs.iloc[places].reset_index(drop=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
+from mlops_magics.errors import InvalidArgument
 from mlops_magics.measures.metric import Metric, judge, reported
 from mlops_magics.monitoring import concept, estimate, groups, labelled, slices
 from mlops_magics.monitoring.concept import Concept
@@ -137,6 +138,8 @@ def measure(
     ------
     UnknownName
         A column that the predictions' inputs do not have.
+    InvalidArgument
+        One whose values the endpoint does not keep.
     """
     chosen = labelled.chosen(endpoint, since, until, revision)
     t, known = tables.predictions.c, tables.labels.c
@@ -165,9 +168,16 @@ def measure(
         return found
     assert rows.inputs is not None
     baseline = reference.baseline
-    inside = [name for name in baseline.parts if name in rows.inputs.columns]
+    for name in (*(by or ()), *(groups_by or ())):
+        if name in reference.masked:
+            raise InvalidArgument(
+                f"the values of {name!r} are masked: the endpoint does not keep them",
+                hint="deploy again with another --log-mask; it holds for later requests",
+            )
+    kept = [name for name in rows.inputs.columns if name not in reference.masked]
+    inside = [name for name in baseline.parts if name in kept]
     parts = slices.measure(rows, baseline, inside if by is None else by, areas=by is not None)
-    declared = [name for name in reference.groups if name in rows.inputs.columns]
+    declared = [name for name in reference.groups if name in kept]
     return replace(
         found,
         slices=parts,

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from mlops_magics.measures.baseline import Baseline
 from mlops_magics.profiles import Calibration, Profile
-from mlops_magics.store import tables
+from mlops_magics.store import evidence, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,8 @@ class Reference:
     manifest : mapping
         ``task``, ``predict_fn``, ``classes``, ``target`` and more.
     report : mapping
-        The test report's JSON; empty if the package has none.
+        The JSON of the newest test report, the package's own or one made of it since; empty if
+        there is none.
     calibration : Calibration or None
         Of drift's threshold; None if the package has none.
     masked : frozenset of str
@@ -65,6 +66,9 @@ class Reference:
         folder = package / "mlops"
         names = ("reference", "manifest", "report", "calibration")
         found = {name: _json(folder / f"{name}.json") for name in names}
+        later = _json(evidence.beside(package))
+        if later and later.get("created", 0.0) > found["report"].get("created", 0.0):
+            found["report"] = later
         profile = Profile.from_dict(found["reference"]) if found["reference"] else None
         drawn = Calibration.from_dict(found["calibration"]) if found["calibration"] else None
         return cls(profile, found["manifest"], found["report"], drawn, folder=folder)
@@ -135,7 +139,7 @@ class Reference:
 
 
 class References:
-    """The references of all revisions, each read once: packages never change.
+    """The references of all revisions, each read once and again after a test of its package.
 
     Examples
     --------
@@ -146,7 +150,7 @@ class References:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, Reference] = {}
+        self._known: dict[tuple[str, int], Reference] = {}
 
     def of(self, connection: Connection, revision: int) -> Reference:
         """Return a revision's reference; an empty one if it or its package is unknown."""
@@ -158,9 +162,11 @@ class References:
         row = connection.execute(query).one_or_none()
         if row is None:
             return Reference()
-        found = self._known.get(row.package) or Reference.load(Path(row.package))
+        package = Path(row.package)
+        key = row.package, _stamp(evidence.beside(package))
+        found = self._known.get(key) or Reference.load(package)
         if found.manifest:
-            self._known[row.package] = found
+            self._known[key] = found
         return dataclasses.replace(found, masked=_masked(row.settings))
 
 
@@ -168,6 +174,13 @@ def _masked(settings: Mapping[str, Any] | None) -> frozenset[str]:
     found = (settings or {}).get("log") or {}
     # endpoints of version 0.1 have a word there
     return frozenset(found.get("mask") or () if isinstance(found, Mapping) else ())
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _json(path: Path) -> dict[str, Any]:

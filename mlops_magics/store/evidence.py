@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_magics.store import models
+from mlops_magics.store.workspace import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +23,11 @@ __all__ = [
     "REPORT",
     "REPORT_RUN_TAG",
     "attach",
+    "beside",
     "is_of",
     "read_report",
     "report_of",
+    "settle",
     "tag",
     "tags_of",
     "unsettled",
@@ -171,6 +174,26 @@ def report_of(workspace: Workspace, ref: ModelRef, path: Path) -> dict[str, Any]
     return max(found, key=lambda report: float(report["created"]), default=None)
 
 
+def beside(package: Path) -> Path:
+    """Return where the newest report of a package is kept that is not in it.
+
+    A package's files never change; who monitors it reads this one too.
+
+    Examples
+    --------
+    >>> beside(Path("/project/.mlops/packages/0a1b")).as_posix()
+    '/project/.mlops/reports/0a1b.json'
+    """
+    return package.parent.parent / "reports" / f"{package.name}.json"
+
+
+def settle(workspace: Workspace, report: Mapping[str, Any], digest: str) -> None:
+    """Keep a report of a package for those who monitor it; a newer one replaces it."""
+    workspace.directory("reports")
+    path = beside(workspace.path / "packages" / digest)
+    write_atomic(path, json.dumps(report).encode())
+
+
 def attach(
     workspace: Workspace, ref: ModelRef, former: Mapping[str, Any] | None, report: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -180,6 +203,7 @@ def attach(
     kept = {**report, "digest": digest, "unsettled": [*report.get("unsettled", ()), *still]}
     kept["passed"] = verdict(kept)
     write_report(workspace, str(report["run_id"]), kept, digest)
+    settle(workspace, kept, digest)
     tag(workspace, ref, kept)
     return kept
 

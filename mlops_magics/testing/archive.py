@@ -82,6 +82,7 @@ def keep(workspace: Workspace, report: TestReport, subject: Subject) -> None:
         tracking.client.log_batch(report.run_id, metrics=values, tags=tags)
     if subject.ref is not None and subject.digest:
         evidence.tag(workspace, subject.ref, kept)
+        evidence.settle(workspace, kept, subject.digest)
 
 
 def _key(subject: Subject) -> str:

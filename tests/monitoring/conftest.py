@@ -58,7 +58,7 @@ def reference_files(tmp_path_factory) -> Path:
 @pytest.fixture
 def package(tmp_path, reference_files) -> Path:
     """The monitoring side of a classifier's package."""
-    folder = shutil.copytree(reference_files, tmp_path / "package") / "mlops"
+    folder = shutil.copytree(reference_files, tmp_path / "packages" / "package") / "mlops"
     manifest = {
         "format": 1,
         "task": "classification",

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_magics.errors import UnknownName
+from mlops_magics.errors import InvalidArgument, UnknownName
 from mlops_magics.measures import Outcomes
 from mlops_magics.measures.baseline import Baseline
 from mlops_magics.monitoring import concept, feedback, groups, monitor, slices
 from mlops_magics.monitoring.appraisal import quality
 from mlops_magics.monitoring.estimate import NO_NUMBERS, estimate
 from mlops_magics.monitoring.labelled import Labelled
-from mlops_magics.monitoring.references import Reference
+from mlops_magics.monitoring.references import Reference, References
+from mlops_magics.store import evidence, tables
 
 from .conftest import START, features, record, requests, revision, scores
 
@@ -131,6 +132,34 @@ def test_a_column_is_chosen_and_one_that_is_not_there_is_refused(served):
     assert report.slices[0].metric("roc_auc") is not None
     with pytest.raises(UnknownName, match="'destination'"):
         quality("flight-delay", **RANGE, by=["destination"], workspace=place)
+
+
+def test_a_test_made_after_the_package_counts_at_once(place, package):
+    made = requests(300, revision(place, package))
+    record(place, made)
+    give(place, made, [True] * 300)
+    references = References()
+    with place.database.read() as connection:
+        assert references.of(connection, 1).report["metrics"][0]["value"] == 0.9
+        later = {"created": 2.0, "metrics": [{"name": "accuracy", "value": 0.8}]}
+        evidence.beside(package).parent.mkdir()
+        evidence.beside(package).write_text(json.dumps(later))
+        assert references.of(connection, 1).report == later
+    report = quality("flight-delay", **RANGE, workspace=place)
+    assert {one.name: one.reference for one in report.metrics}["accuracy"] == 0.8
+
+
+def test_a_masked_column_is_no_slice(served):
+    place, made, frame = served
+    give(place, made, drawn(frame, 2))
+    with place.database.begin() as connection:
+        settings = {"log": {"mask": ["origin"]}}
+        connection.execute(tables.endpoints.update().values(settings=settings))
+    report = quality("flight-delay", **RANGE, workspace=place)
+    assert {one.column for one in report.slices} == {"distance", "hour"}
+    assert report.groups == ()
+    with pytest.raises(InvalidArgument, match="'origin' are masked"):
+        quality("flight-delay", **RANGE, by=["origin"], workspace=place)
 
 
 def test_without_a_test_report_values_are_shown_and_nothing_is_judged(place, package):
