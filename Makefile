@@ -1,6 +1,8 @@
 # The same targets are run by people and by CI.
 PYTHON ?= python3
 VENV := .venv
+# tests wait for processes and clocks more than they compute
+JOBS ?= 4
 BIN := $(VENV)/bin
 # the machine's own npm, or else the one that pip put beside python
 export PATH := $(PATH):$(CURDIR)/$(BIN)
@@ -38,7 +40,7 @@ lint: setup  ## style, types, import contracts
 
 test: lint  ## everything: style, types, contracts, unit, integration, notebooks, browser
 	@npm --prefix extension run --silent test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 25
 
 soak: setup  ## the long form of tests: kills, swaps, outages under load; null windows of drift
 	@$(BIN)/python -m pytest tests/faults tests/deployment/test_rollout.py \
