@@ -12,6 +12,7 @@ import pytest
 import mlops_magics as mlops
 from mlops_magics.cli import main
 from mlops_magics.errors import GateFailed
+from mlops_magics.store import tables
 
 
 @pytest.fixture
@@ -328,3 +329,19 @@ def test_the_schema_of_a_pipeline_is_printed_as_it_is(call):
     assert status == 0
     assert json.loads(out) == mlops.pipeline_schema().schema
     assert json.loads(call("pipeline", "schema", "--json")[1]) == json.loads(out)
+
+
+def test_labels_in_a_file_keep_their_ids_and_become_quality(call, answered, tmp_path):
+    with answered.database.begin() as connection:
+        connection.execute(tables.predictions.update().values(client_id="007"))
+    (tmp_path / "labels.csv").write_text("order,late\n007,1\n008,0\n")
+    given = ("--labels", str(tmp_path / "labels.csv"), "--id-column", "order")
+    status, out, _ = call("feedback", "flight-delay", *given, "--label-column", "late", "--json")
+    told = json.loads(out)
+    assert (status, told["stored"], told["unknown"]) == (0, 1, 1)
+    assert told["refused"][0] | {"reason": ""} == {
+        "row": 2, "id": "008", "value": 0, "kind": "unknown", "reason": ""
+    }  # fmt: skip
+    status, out, _ = call("quality", "flight-delay", "--last", "1h")
+    assert status == 0
+    assert "1, 100.0% of the predictions" in out

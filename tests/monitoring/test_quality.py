@@ -15,6 +15,7 @@ from mlops_magics.monitoring import concept, feedback, groups, monitor, slices
 from mlops_magics.monitoring.appraisal import quality
 from mlops_magics.monitoring.estimate import NO_NUMBERS, estimate
 from mlops_magics.monitoring.labelled import Labelled
+from mlops_magics.monitoring.quality import overall
 from mlops_magics.monitoring.references import Reference, References
 from mlops_magics.store import evidence, tables
 
@@ -190,6 +191,44 @@ def test_slices_of_null_windows_are_called_worse_at_the_stated_rate():
     # binomial: with a rate of 0.01 in 200 windows, eight or more have a chance below 0.001
     assert alarms <= 7
     assert moved <= 7
+
+
+def test_metrics_of_null_windows_are_called_worse_at_the_stated_rate():
+    alarms = {200: 0, 2000: 0}
+    for rows in alarms:
+        for seed in range(150):
+            # testing is a sample too: it is drawn anew
+            held = features(3000, seed=seed)
+            metrics = [vars(one) for one in outcomes(held, drawn(held, seed)).measure()]
+            baseline = Reference(report={"metrics": metrics})
+            frame = features(rows, seed=5000 + seed)
+            found = overall(labelled(frame, drawn(frame, 6000 + seed)), baseline)
+            assert len(found) == 10
+            alarms[rows] += any(metric.worse for metric in found)
+    # binomial: with a rate of 0.01 in 150 windows, seven or more have a chance below 0.001
+    assert all(count <= 6 for count in alarms.values()), alarms
+
+
+def test_a_loss_that_matters_is_found_in_most_windows():
+    baseline = Reference(report={"baseline": baseline_of(6000).to_dict()})
+    found = 0
+    for seed in range(40):
+        frame = features(2000, seed=7000 + seed)
+        some = np.random.default_rng(seed).random(2000) < 0.08  # so many labels turned over
+        metrics = overall(labelled(frame, drawn(frame, 8000 + seed, some)), baseline)
+        found += {one.name: one.worse for one in metrics}["accuracy"] is True
+    assert found >= 32
+
+
+def test_what_is_read_in_parts_is_what_is_read_at_once(served, monkeypatch):
+    place, made, frame = served
+    give(place, made, drawn(frame, 2))
+    whole = quality("flight-delay", **RANGE, workspace=place)
+    monkeypatch.setattr("mlops_magics.monitoring.labelled.PART", 300)
+    parts = quality("flight-delay", **RANGE, workspace=place)
+    assert parts.metrics == whole.metrics
+    assert parts.slices == whole.slices
+    assert parts.series == whole.series
 
 
 def test_few_rows_of_a_slice_are_shown_and_not_judged():

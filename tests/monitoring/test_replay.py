@@ -6,6 +6,7 @@ rows and by other means.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from scipy import stats
 from sklearn import metrics as sk
 
 import mlops_magics as mlops
-from mlops_magics.monitoring import feedback, log, monitor
+from mlops_magics.monitoring import attribution, feedback, labelled, log, monitor
 from mlops_magics.monitoring.appraisal import quality
+from mlops_magics.monitoring.references import References
 from mlops_magics.store import predictors
 
 from .conftest import START, record, revision
@@ -184,6 +186,20 @@ def test_a_year_of_flights_drifts_when_the_rows_say_so_and_gets_worse_once_label
     assert told.attribution.drifted is False
     assert any("training data did not have in temp" in note for note in told.notes)
     assert "worse than in testing" in str(told)
+
+    # a board that shows anything: the model's answers hang on other columns than in testing
+    with workspace.database.read() as connection:
+        reference = References().of(connection, key)
+        span = (july["since"], july["until"])
+        rows = labelled.read(connection, "flight-delay", *span, reference, inputs=True)
+    board = np.random.default_rng(0).permutation(rows.inputs["airport_delay"])
+    inputs = rows.inputs.assign(airport_delay=board)
+    broken = attribution.measure(dataclasses.replace(rows, inputs=inputs), reference, packed.path)
+    assert broken.drifted is True
+    assert broken.ndcg < 0.9
+    (lost,) = [one for one in broken.columns if one.column == "airport_delay"]
+    assert (lost.reference_rank, lost.changed) == (1, True)
+    assert lost.rank > 1
 
 
 def _bootstrapped(truth, held, later, scores) -> tuple[float, float]:
