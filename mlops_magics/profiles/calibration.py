@@ -7,7 +7,7 @@ falls below. The reference is a sample too: for each window another one of its s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Calibration", "calibrate"]
 
 FORMAT = 1
-LEAST_ROWS = 100  # of the smallest windows, and of a reference that can be drawn from
-LARGEST = 25_600  # rows of the largest windows
+LEAST_ROWS = 100  # of a reference that can be drawn from
+LOT = 100  # rows
+SIZES = (100, 400, 1600, 6400, 25_600)  # of windows
+FACTOR = 16
 WINDOWS = 3000  # drawn of a size; fewer where columns are more than …
 COLUMNS = 100
 FITTED = 2 / 3  # of them the threshold is taken from, the others measure the false-alarm rate
@@ -132,8 +134,8 @@ def calibrate(
     """Find thresholds by drawing windows from the reference's own rows.
 
     Whole rows are drawn, so that columns stay as dependent on each other as they are. Rows are
-    only counted: each is a number for each column, its bin. A window is a sum of two of half its
-    size, drawn in turn, from lots of a hundred rows (a bootstrap of lots). The tail is taken to be
+    only counted: each is a number for each column, its bin. A window is a sum of lots of a hundred
+    rows, which are drawn first (a bootstrap of lots). The tail is taken to be
     a power of the threshold, with an exponent after Hill, "A simple general approach to inference
     about the tail of a distribution" (1975), from all sizes together.
 
@@ -144,8 +146,8 @@ def calibrate(
     profile : Profile
         Theirs.
     sizes : sequence of int, optional
-        Rows of windows; default: from 100 to 25,600, each four times the one before. Each is
-        rounded to 100 times a power of two.
+        Rows of windows, rounded to hundreds; default: from 100 to 25,600, each four times the one
+        before.
     reference_rows : int, optional
         Rows that the reference profile was made of; default: those of ``profile``.
     seed : int
@@ -168,38 +170,32 @@ def calibrate(
     if len(frame) < LEAST_ROWS or not profile.columns:
         return None
     random = np.random.default_rng(seed)
-    steps = _steps(sizes)
     number = min(WINDOWS, max(WINDOWS // 5, WINDOWS * COLUMNS // len(profile.columns)))
-    lots = _lots(profile.codes(frame), profile, number, random)
-    reference = _reference(
-        lots, max(1, round((reference_rows or profile.rows) / LEAST_ROWS)), random
-    )
+    pools = [_lots(profile.codes(frame), profile, number, random)]
+    reference = _draw(pools, _of(reference_rows or profile.rows), random)
+    drawn = tuple(sorted({_of(size) for size in sizes or SIZES}))
     smallest, alarms = [], []
-    for step, counts in _windows(lots, random):
-        if step in steps:
-            found = _judge(profile, reference, counts)
-            if found is None:
-                return None
-            smallest.append(found[0])
-            alarms.append(found[1])
-        if step == steps[-1]:
-            break
-    return _fit(tuple(LEAST_ROWS << step for step in steps), smallest, alarms)
+    for lots in drawn:
+        found = _judge(profile, reference, _draw(pools, lots, random))
+        if found is None:
+            return None
+        smallest.append(found[0])
+        alarms.append(found[1])
+    return _fit(tuple(LOT * lots for lots in drawn), smallest, alarms)
 
 
-def _steps(sizes: Sequence[int] | None) -> list[int]:
-    if sizes is None:
-        return list(range(0, int(np.log2(LARGEST / LEAST_ROWS)) + 1, 2))
-    return sorted({max(0, round(float(np.log2(size / LEAST_ROWS)))) for size in sizes})
+def _of(rows: int) -> int:
+    """Return how many lots are about so many rows."""
+    return max(1, round(rows / LOT))
 
 
-Lots = dict[str, "NDArray[np.int32]"]  # counts by code, of shape (windows, bins + 2)
+Pool = dict[str, "NDArray[np.int32]"]  # counts by code, of shape (windows, bins + 2)
 
 
-def _lots(codes: pd.DataFrame, profile: Profile, number: int, random: np.random.Generator) -> Lots:
+def _lots(codes: pd.DataFrame, profile: Profile, number: int, random: np.random.Generator) -> Pool:
     """Draw lots of rows and count each column's codes in them."""
-    chosen = random.integers(0, len(codes), number * LEAST_ROWS)
-    lot = np.repeat(np.arange(number), LEAST_ROWS)
+    chosen = random.integers(0, len(codes), number * LOT)
+    lot = np.repeat(np.arange(number), LOT)
     found = {}
     for name, known in profile.columns.items():
         width = len(known.bins) + 2
@@ -209,36 +205,33 @@ def _lots(codes: pd.DataFrame, profile: Profile, number: int, random: np.random.
     return found
 
 
-def _windows(lots: Lots, random: np.random.Generator) -> Iterator[tuple[int, Lots]]:
-    """Give windows of one lot, two, four …, each with its place in this series."""
-    step, windows = 0, lots
-    while True:
-        yield step, windows
-        # each is used twice, so that the windows' mean stays what it is
-        first, second = (random.permutation(_number(lots)) for _ in range(2))
-        windows = {name: counts[first] + counts[second] for name, counts in windows.items()}
-        step += 1
+def _draw(pools: list[Pool], lots: int, random: np.random.Generator) -> Pool:
+    """Draw as many samples as there are lots, each of ``lots`` lots.
+
+    A sample is a sum of lots, of samples of 16 lots, of 256 …, which stand in further pools. Each
+    of a pool is taken as often as the others, so that the mean of all stays what it is.
+    """
+    total = {name: np.zeros_like(counts) for name, counts in pools[0].items()}
+    level = 0
+    while lots:
+        if level == len(pools):
+            pools.append(_add({}, pools[-1], FACTOR, random))
+        _add(total, pools[level], lots % FACTOR, random)
+        level, lots = level + 1, lots // FACTOR
+    return total
 
 
-def _number(lots: Lots) -> int:
-    return len(next(iter(lots.values())))
-
-
-def _reference(lots: Lots, size: int, random: np.random.Generator) -> Lots:
-    """Draw references of ``size`` lots: the sum of windows of powers of two."""
-    total = {name: np.zeros_like(counts) for name, counts in lots.items()}
-    for step, windows in _windows(lots, random):
-        if size >> step & 1:
-            order = random.permutation(_number(lots))
-            for name, counts in windows.items():
-                total[name] += counts[order]
-        if size >> step == 1:
-            break
+def _add(total: Pool, pool: Pool, times: int, random: np.random.Generator) -> Pool:
+    """Add a pool's samples to others, each as often, in orders that chance gives."""
+    for _ in range(times):
+        order = random.permutation(len(next(iter(pool.values()))))
+        for name, counts in pool.items():
+            total[name] = total[name] + counts[order] if name in total else counts[order]
     return total
 
 
 def _judge(
-    profile: Profile, reference: Lots, windows: Lots
+    profile: Profile, reference: Pool, windows: Pool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Return each window's smallest corrected p-value, and that of the effects that matter."""
     p_values, matters = [], []
