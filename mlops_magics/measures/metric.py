@@ -14,7 +14,7 @@ from typing import Any
 
 from mlops_magics.measures.intervals import Z
 
-__all__ = ["ALPHA", "CRITERIA", "HIGHER", "LEAST_ROWS", "Metric", "judge", "reported"]
+__all__ = ["ALPHA", "CRITERIA", "HIGHER", "LEAST_ROWS", "NO_QUALITY", "Metric", "judge", "reported"]
 
 ALPHA = 0.01
 LEAST_ROWS = 50
@@ -27,7 +27,8 @@ HIGHER = frozenset(
 """Metrics of which more is better; of all others less is."""
 
 _LOSSES = frozenset({"brier", "log_loss", "mae", "rmse"})
-_NO_QUALITY = frozenset({"selection_rate"})  # neither more nor less of it is better
+NO_QUALITY = frozenset({"selection_rate"})
+"""Neither more nor less of them is better."""
 
 CRITERIA = (
     f"worse: at least {LEAST_ROWS} labels, worse than in testing at a false discovery rate of "
@@ -76,7 +77,7 @@ class Metric:
     @property
     def loss(self) -> float | None:
         """How much worse than in testing it is, in its own units; negative: better."""
-        if self.value is None or self.reference is None or self.name in _NO_QUALITY:
+        if self.value is None or self.reference is None or self.name in NO_QUALITY:
             return None
         if self.name == "bias":
             return abs(self.value) - abs(self.reference)

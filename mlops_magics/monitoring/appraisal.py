@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mlops_magics.cards import Badge, Card, Grid, Interval, Spark, Time
 from mlops_magics.errors import InvalidArgument
-from mlops_magics.measures.metric import CRITERIA
+from mlops_magics.measures.metric import CRITERIA, NO_QUALITY
 from mlops_magics.monitoring import attribution as importances
 from mlops_magics.monitoring import backlog, concept, labelled, spans, strange, traffic
 from mlops_magics.monitoring import groups as fairness
@@ -163,7 +163,12 @@ class QualityReport(Record):
 
     def _metrics(self) -> Grid:
         rows = [
-            [one.name, Interval(one.value, one.low, one.high), one.reference, _VERDICTS[one.worse]]
+            [
+                one.name,
+                Interval(one.value, one.low, one.high),
+                one.reference,
+                None if one.name in NO_QUALITY else _VERDICTS[one.worse],
+            ]
             for one in self.metrics
         ]
         return Grid(["metric", "value", "in testing", ""], rows)
@@ -186,7 +191,8 @@ class QualityReport(Record):
                 value = Interval(metric.value, metric.low, metric.high)
                 rows.append(
                     [one.column, one.value, one.rows, metric.name, value, metric.reference,
-                     _VERDICTS[one.worse]]
+                     Badge(f"through {one.through}", "warn") if one.through
+                     else _VERDICTS[one.worse]]
                 )  # fmt: skip
         columns = ["column", "part", "labels", "metric", "value", "in testing", ""]
         return Grid(columns, rows, "by slice", SHOWN)

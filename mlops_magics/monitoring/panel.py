@@ -13,6 +13,7 @@ from mlops_magics.records import plain
 __all__ = ["grids", "panel"]
 
 SLICES = 12
+SHOWN = 6
 
 
 def panel(measured: Quality, over: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -58,7 +59,7 @@ def grids(shown: Mapping[str, Any]) -> list[Grid]:
         if one["worse"]
     ]
     if rows:
-        found.append(Grid(["where", "labels", ""], rows, "worse than in testing"))
+        found.append(Grid(["where", "labels", ""], rows, "worse than in testing", SHOWN))
     return found
 
 

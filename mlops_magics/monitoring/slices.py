@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from mlops_magics.errors import UnknownName
 from mlops_magics.measures.baseline import Baseline, parts_of
 from mlops_magics.measures.cut import Cut
-from mlops_magics.measures.metric import Metric, judge
+from mlops_magics.measures.metric import LEAST_ROWS, Metric, judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mlops_magics.monitoring.labelled import Labelled
 
 __all__ = ["RESIDUALS", "Slice", "codes_of", "cut_of", "measure"]
+
+MOST_CAUSES = 5
+LEAST_LEFT = 0.4  # of a slice's rows, to say that it is not worse without the others
 
 RESIDUALS = ("residual", "surprise")
 """Among a slice's metrics: how far truth is from what scores say; read by `concept`."""
@@ -43,6 +46,8 @@ class Slice:
         Whether that metric is worse than in testing; None: too few rows, or no reference.
     q_value : float or None
         Corrected for all slices.
+    through : str or None
+        The worse slice whose rows alone make this one look so; it has no verdict of its own.
     """
 
     column: str
@@ -52,6 +57,7 @@ class Slice:
     judged: str
     worse: bool | None = None
     q_value: float | None = None
+    through: str | None = None
 
     @property
     def shown(self) -> tuple[Metric, ...]:
@@ -94,40 +100,107 @@ def measure(
     frame, outcomes = labelled.inputs, labelled.outcomes
     assert frame is not None
     main = outcomes.main
-    names: list[tuple[str, str]] = []
-    groups: list[list[Metric]] = []
-    sizes: list[int] = []
+    found: list[_Part] = []
     for column in columns:
         if column not in frame.columns:
             raise UnknownName("column", column, map(str, frame.columns))
         cut = cut_of(labelled, baseline, column)
         codes = codes_of(labelled, cut)
-        found = parts_of(outcomes, codes, len(cut.names), baseline.relation, areas=areas)
+        measured = parts_of(outcomes, codes, len(cut.names), baseline.relation, areas=areas)
         rows = np.bincount(codes[codes >= 0], minlength=len(cut.names))
         known = baseline.parts.get(column)
         for part, name in enumerate(cut.names):
-            if not rows[part]:
-                continue
-            references = {} if known is None else known.metrics[part]
-            names.append((column, name))
-            groups.append([metric.against(references) for metric in found[part]])
-            sizes.append(int(rows[part]))
-    judged = judge(groups, sizes, names=frozenset({main}))
-    slices = []
-    for (column, value), metrics, size in zip(names, judged, sizes, strict=True):
-        decisive = next((one for one in metrics if one.name == main), None)
-        slices.append(
-            Slice(
-                column,
-                value,
-                size,
-                tuple(metrics),
-                main,
-                None if decisive is None else decisive.worse,
-                None if decisive is None else decisive.q_value,
-            )
+            if rows[part]:
+                references = {} if known is None else known.metrics[part]
+                metrics = tuple(metric.against(references) for metric in measured[part])
+                one = Slice(column, name, int(rows[part]), metrics, main)
+                found.append(_Part(one, part, codes))
+    judged = _judged(found, [one.slice.metrics for one in found])
+    return tuple(
+        one.slice
+        for one in sorted(
+            _explained(labelled, judged),
+            key=lambda one: (one.slice.worse is not True, -one.slice.z),
         )
-    return tuple(sorted(slices, key=lambda one: (one.worse is not True, -one.z)))
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A slice, its number in its column, and every row's."""
+
+    slice: Slice
+    part: int
+    codes: NDArray[np.int64]
+
+
+def _judged(parts: Sequence[_Part], metrics: Sequence[Sequence[Metric]]) -> list[_Part]:
+    """Return parts with their verdicts."""
+    sizes = [one.slice.rows for one in parts]
+    found = []
+    for one, values in zip(parts, judge(metrics, sizes, names=_names(parts)), strict=True):
+        decisive = next((metric for metric in values if metric.name == one.slice.judged), None)
+        verdict = (None, None) if decisive is None else (decisive.worse, decisive.q_value)
+        judged = replace(one.slice, metrics=tuple(values), worse=verdict[0], q_value=verdict[1])
+        found.append(replace(one, slice=judged))
+    return found
+
+
+def _names(parts: Sequence[_Part]) -> frozenset[str]:
+    return frozenset(one.slice.judged for one in parts)
+
+
+def _explained(labelled: Labelled, parts: list[_Part]) -> list[_Part]:
+    """Take the verdict from slices that are worse only through the rows of a worse one.
+
+    The worst slice's rows are left out, and the others judged again on what remains, if enough
+    does; then those of the next, a few times. Who is not worse any more was so through them.
+    """
+    left = np.ones(len(labelled), dtype=bool)
+    causes: list[_Part] = []
+    for _ in range(MOST_CAUSES):
+        worse = [one for one in parts if one.slice.worse and one not in causes]
+        if not worse:
+            break
+        cause = max(worse, key=lambda one: one.slice.z)
+        causes.append(cause)
+        left &= cause.codes != cause.part
+        again = dict(_again(labelled, parts, left))
+        through = f"{cause.slice.column}: {cause.slice.value}"
+        parts = [
+            replace(one, slice=replace(one.slice, worse=False, through=through))
+            if one in worse and one is not cause and not again[id(one.slice)]
+            else one
+            for one in parts
+        ]
+    return parts
+
+
+def _again(
+    labelled: Labelled, parts: Sequence[_Part], left: NDArray[np.bool_]
+) -> Iterator[tuple[int, bool]]:
+    """Judge parts on some of the rows; give each slice's identity and whether it is worse still.
+
+    So is one of which too little is left to say.
+    """
+    outcomes = labelled.outcomes.take(left)
+    measured: dict[int, list[list[Metric]]] = {}
+    metrics, rest = [], []
+    for one in parts:
+        key, codes = id(one.codes), one.codes[left]
+        if key not in measured:
+            size = int(one.codes.max()) + 1
+            measured[key] = outcomes.by_part(codes, size, [one.slice.judged])
+        known = one.slice.metric(one.slice.judged)
+        references = {}
+        if known is not None and known.reference is not None:
+            references[known.name] = known.reference, known.reference_half
+        metrics.append([metric.against(references) for metric in measured[key][one.part]])
+        rows = int(np.count_nonzero(codes == one.part))
+        rest.append(replace(one, slice=replace(one.slice, rows=rows)))
+    for one, found in zip(parts, _judged(rest, metrics), strict=True):
+        enough = found.slice.rows >= max(LEAST_ROWS, LEAST_LEFT * one.slice.rows)
+        yield id(one.slice), bool(found.slice.worse) or not enough
 
 
 def cut_of(labelled: Labelled, baseline: Baseline, column: str) -> Cut:

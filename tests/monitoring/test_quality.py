@@ -105,11 +105,10 @@ def test_a_shift_in_one_slice_is_named_by_the_verb(served):
     give(place, made, drawn(frame, 2, (frame["origin"] == "LGA").to_numpy()))
     report = quality("flight-delay", **RANGE, workspace=place)
     assert report.worse is True
-    assert (report.slices[0].column, report.slices[0].value) == ("origin", "LGA")
-    named = [
-        (one.column, one.value) for one in report.slices if one.worse and one.column == "origin"
-    ]
-    assert named == [("origin", "LGA")]
+    assert [(one.column, one.value) for one in report.slices if one.worse] == [("origin", "LGA")]
+    # hours and distances are worse too, but only through their share of it
+    assert {one.through for one in report.slices} == {None, "origin: LGA"}
+    assert sum(one.through is not None for one in report.slices) >= 4
     assert [one.value for one in report.groups if one.worse] == ["LGA"]
     assert (report.concept.slices[0].column, report.concept.slices[0].value) == ("origin", "LGA")
     table = report.df
@@ -121,6 +120,20 @@ def test_a_shift_in_one_slice_is_named_by_the_verb(served):
     assert "LGA" in text
     assert "False" not in report._repr_html_()
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_several_worse_slices_are_all_named():
+    baseline, frame = baseline_of(), features(6000, seed=21)
+    lga, far = (frame["origin"] == "LGA").to_numpy(), (frame["distance"] > 950).to_numpy()
+    rows = labelled(frame, drawn(frame, 22, lga | far))
+    found = slices.measure(rows, baseline, list(frame.columns), areas=False)
+    named = {(one.column, one.value.split(" ")[-1]) for one in found if one.worse}
+    assert {("origin", "LGA"), ("distance", "more")} <= named
+    assert not any(column == "hour" for column, _ in named)
+    everywhere = labelled(frame, drawn(frame, 22, np.random.default_rng(1).random(6000) < 0.3))
+    found = slices.measure(everywhere, baseline, list(frame.columns), areas=False)
+    # what is worse everywhere is not laid on one part
+    assert sum(one.worse is True for one in found) >= len(found) - 4
 
 
 def test_a_column_is_chosen_and_one_that_is_not_there_is_refused(served):
