@@ -7,6 +7,7 @@ and its history. An action that rolls back is a delivery that the agent carries 
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,7 +126,7 @@ def configure_alerts(
     """
     workspace = resolve(workspace)
     now = time.time()
-    refuse_foreign(workspace, row_of(workspace, endpoint))
+    place = row_of(workspace, endpoint)
     given = {
         "on": on,
         "window": window,
@@ -144,6 +145,11 @@ def configure_alerts(
     asked = None if action is None else policy.actions_given(action)
     with workspace.database.read() as connection:
         before = policy.read(connection, endpoint)
+        t = tables.watches.c
+        until = connection.execute(sa.select(t.until).where(t.endpoint == endpoint)).scalar()
+    if asked is None and all(value is None for value in given.values()):
+        return _shown(workspace, endpoint, before, until)
+    refuse_foreign(workspace, place)
     policy.change(before, now, **given)  # all is checked before anything is made
     actions = None if asked is None else _actions(workspace, endpoint, before, asked)
     with workspace.database.begin() as connection:
@@ -160,7 +166,7 @@ def configure_alerts(
         for one in was.actions:
             if one.get("trigger") and one["trigger"] not in kept:
                 _remove(workspace, one["trigger"])
-    return AlertSettings.of(endpoint, found, until)
+    return _shown(workspace, endpoint, found, until)
 
 
 def acts(workspace: Workspace) -> list[Act]:
@@ -263,7 +269,7 @@ def _actions(
             found.append({"kind": kind})
             continue
         spec = specification.read(path)
-        name = f"{spec.name}-{endpoint}-alert"[:128]
+        name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{spec.name}-{endpoint}-alert")[:128]
         present = known.get(name)
         if present is not None and Path(present.path) != spec.path:
             catalogue.remove_trigger(name, workspace=workspace)
@@ -280,6 +286,19 @@ def _actions(
             )
         found.append({"kind": kind, "path": path, "trigger": name})
     return found
+
+
+def _shown(
+    workspace: Workspace, endpoint: str, found: Policy, until: float | None
+) -> AlertSettings:
+    named = [one["trigger"] for one in found.actions if "trigger" in one]
+    known = _triggers(workspace) if named else {}
+    notes = [
+        f"the trigger {name} is gone, so that its pipeline does not run: give --action again"
+        for name in named
+        if name not in known
+    ]
+    return AlertSettings.of(endpoint, found, until, notes)
 
 
 def _remove(workspace: Workspace, name: str) -> None:

@@ -92,6 +92,7 @@ def test_an_endpoint_that_is_none_or_anothers_is_refused(served):
         connection.execute(tables.endpoints.update().values(workspace="another", place="b:/x"))
     with pytest.raises(DeployConflict, match="run by another workspace"):
         configure(served, window="1m")
+    assert configure(served).window == 60  # to look at it changes nothing
 
 
 def test_a_webhooks_key_is_written_down_where_it_is_needed_only(served, capsys, monkeypatch):
@@ -173,6 +174,9 @@ def test_actions_that_are_given_replace_those_that_were(served, retrain, noteboo
     with pytest.raises(SpecInvalid, match="there is no pipeline"):
         configure(served, action="pipeline:nowhere.yaml")
     assert configure(served).actions == [f"pipeline:{other}"]
+    mlops.remove_trigger("other-flight-delay-alert", workspace=workspace)
+    assert "other-flight-delay-alert is gone" in str(configure(served))
+    assert configure(served, action=f"pipeline:{other}").notes == []
     assert configure(served, action="none").actions == []
     assert len(mlops.triggers(workspace=workspace)) == 0
 

@@ -263,6 +263,8 @@ class AlertSettings(Record):
         Until when; seconds since 1970.
     until : float or None
         The end of the last window that was judged.
+    notes : list of str
+        What stands in the way.
     """
 
     endpoint: str
@@ -281,9 +283,12 @@ class AlertSettings(Record):
     actions: Sequence[str] = ()
     silenced: float | None = None
     until: float | None = None
+    notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, endpoint: str, policy: Policy, until: float | None) -> AlertSettings:
+    def of(
+        cls, endpoint: str, policy: Policy, until: float | None, notes: Sequence[str] = ()
+    ) -> AlertSettings:
         """Show a policy."""
         same = ["on", "window", "rows", "labels", "persistence", "cooldown", "false_alarms"]
         same += ["errors", "latency", "severity", "silenced"]
@@ -296,6 +301,7 @@ class AlertSettings(Record):
                 for one in policy.actions
             ],
             until=until,
+            notes=notes,
             **{name: getattr(policy, name) for name in same},
         )
 
@@ -326,6 +332,7 @@ class AlertSettings(Record):
             subtitle="alerts",
             badge=Badge("watched", "good") if self.on else Badge("off", "warn"),
             facts=facts,
+            notes=self.notes,
             next=[f"mlops alerts list {self.endpoint}"],
         )
 
