@@ -33,8 +33,8 @@ RATE = 0.01
 LEAST_ROWS = 100
 
 CRITERIA = (
-    f"drifted: at least {LEAST_ROWS} rows, significant over all columns together (of windows like "
-    f"the reference {RATE:.0%} are; Benjamini-Hochberg), and PSI beyond chance of "
+    f"drifted: at least {LEAST_ROWS} rows, significant over all columns together at the asked "
+    "false-alarm rate (Benjamini-Hochberg), and PSI beyond chance of "
     f"{LEAST['distribution']:g}, {LEAST['nulls']:.0%} more or fewer nulls, or "
     f"{LEAST['unseen']:.0%} unseen categories or values of the wrong type"
 )
