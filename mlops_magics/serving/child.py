@@ -26,6 +26,7 @@ CRASHES, WITHIN = 5, 60.0
 _SETTLED_UP = 30.0
 _SETTLED = 5.0  # a process that has lived so long is started again at once
 _LONGEST_WAIT = 5.0
+_KILLED_WAIT = 0.2
 _MEMORY_GRACE = 5.0
 
 
@@ -160,7 +161,10 @@ class Child:
         self.crashes.append((now, lived if soon or self._sentence else 0.0))
         self._streak = 0 if lived > _SETTLED else self._streak + 1
         waits = self._streak > 1
-        self.start_at = now + (min(0.1 * 2**self._streak, _LONGEST_WAIT) if waits else 0.0)
+        # who was killed by another has done nothing wrong
+        killed = self.status == -signal.SIGKILL and self._sentence is None
+        longest = _KILLED_WAIT if killed else _LONGEST_WAIT
+        self.start_at = now + (min(0.1 * 2**self._streak, longest) if waits else 0.0)
 
     def crashes_too_often(self, now: float) -> bool:
         """Whether starting it again is pointless."""
