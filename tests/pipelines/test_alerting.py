@@ -12,19 +12,21 @@ import mlops_magics as mlops
 from mlops_magics.cli.group import main
 from mlops_magics.errors import (
     DeployConflict,
+    DeployError,
     EndpointNotFound,
     InvalidArgument,
     SpecInvalid,
     UnknownName,
 )
 from mlops_magics.monitoring.alerts.deliveries import Deliveries
-from mlops_magics.pipelines import history
+from mlops_magics.pipelines import alerting, history
 from mlops_magics.pipelines.alerting import roll_back
 from mlops_magics.pipelines.triggers.watch import Watch
 from mlops_magics.store import tables
 
 from ..monitoring.alerts.conftest import Endpoint
 from ..monitoring.conftest import package as package
+from ..monitoring.conftest import record, requests
 from ..monitoring.conftest import reference_files as reference_files
 from .triggers.conftest import Runs, change_state
 
@@ -203,6 +205,36 @@ def test_refused_requests_and_a_revision_that_serves_no_more_are_not_rolled_back
     assert [row.outcome for row in served.rows(tables.deliveries)][1:] == [
         "the revision that it is about serves no more"
     ]
+
+
+def test_the_servers_own_errors_are_rolled_back_once_in_the_products_name(served, monkeypatch):
+    workspace = served.workspace
+    mend = Deliveries(workspace, now=served.clock, doers={"rollback": roll_back})
+    served.configure(persistence=1)
+    configure(served, action="rollback")
+    rows = requests(300, served.key, start=served.now, failing=4)
+    for request in rows[3::4]:
+        request.status = 500
+    record(workspace, rows)
+    (alert,) = served.minute(0)
+    asked = []
+
+    def refused(name, *, reason, workspace):
+        asked.append((name, reason, workspace.actor))
+        raise asked_for.pop(0)
+
+    asked_for = [
+        DeployConflict("endpoint 'flight-delay' was changed meanwhile"),
+        DeployError("endpoint 'flight-delay' has no previous revision to go back to"),
+    ]
+    monkeypatch.setattr(alerting, "rollback", refused)
+    for _ in range(3):
+        mend.deliver()
+        served.now += 3600
+    assert asked == [("flight-delay", f"alert {alert}: 25.0% of requests failed (75)", "mlops")] * 2
+    (only,) = mlops.alert(alert, workspace=workspace).deliveries
+    assert (only["kind"], only["status"], only["tries"]) == ("rollback", "FAILED", 2)
+    assert only["outcome"] == "endpoint 'flight-delay' has no previous revision to go back to"
 
 
 def test_an_alert_leads_to_the_notebook_and_the_cell_that_made_the_model(served, tmp_path):

@@ -27,7 +27,8 @@ def test_an_alert_is_listed_shown_acknowledged_and_resolved(served, drifted, cap
     assert listed.df.loc[0, "status"] == "OPEN"
     assert "distance drifted" in str(listed)
     shown = mlops.alert(drifted, **place)
-    assert "of windows with nothing wrong at most 1.00% look so" in str(shown)
+    assert "of windows with nothing wrong at most 1.00% look so (0." in str(shown)
+    assert "% measured on the reference)" in str(shown)
     assert f"mlops alerts acknowledge {drifted}" in str(shown)
     seen = mlops.acknowledge_alert(drifted, reason="the new season", **place)
     assert (seen.status, seen.reason) == ("ACKNOWLEDGED", "the new season")

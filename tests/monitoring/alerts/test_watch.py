@@ -33,6 +33,8 @@ def test_a_planted_drift_is_one_alert_with_its_evidence_and_ends_when_it_is_gone
     }
     assert alert.evidence["persistence"] == 2
     assert alert.evidence["false_alarms"]["asked"] == 0.01
+    # of windows drawn from the training data
+    assert 0 <= alert.evidence["false_alarms"]["measured"] <= 0.02
     assert alert.evidence["revision"]["version"] == "1"
     (item,) = alert.evidence["items"]
     assert item["item"] == "distance"
