@@ -71,9 +71,9 @@ def demand() -> None:
     MissingExtra
     """
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import skl2onnx  # noqa: F401
+        import onnx  # noqa: F401  (asked whether it is there)
+        import onnxruntime  # noqa: F401  (likewise)
+        import skl2onnx  # noqa: F401  (likewise)
     except ImportError as exc:
         raise MissingExtra("onnx", "ONNX models") from exc
 

@@ -121,7 +121,7 @@ class Waiting:
             sys.modules.pop(name, None)
         if "numpy.random" in sys.modules:
             sys.modules["numpy.random"].seed()  # every kernel has chances of its own
-        import ipykernel_launcher  # type: ignore[import-untyped]
+        import ipykernel_launcher  # type: ignore[import-untyped]  # ships no types
         from ipykernel import kernelapp
 
         sys.argv = [str(ipykernel_launcher.__file__), *request["argv"][3:]]
