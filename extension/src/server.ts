@@ -8,6 +8,7 @@ import type { Actions, Outcome, PictureSource, Reading, Trouble } from "./source
 /** Taking pictures never takes more than this share of the time. */
 const SHARE_OF_TIME = 0.25;
 const PAUSE_MS = 400; // a request shows up within a second
+const LONGEST_MS = 5000; // the first picture loads the libraries; the next ones are fast
 const AGAIN_MS = 15_000;
 const ANSWER_WITHIN_MS = 60_000;
 
@@ -100,7 +101,8 @@ export class Server implements PictureSource, Actions {
     const known = await this.look();
     if (this.disposed || !this.watching) return;
     const took = performance.now() - began;
-    const pause = Math.max(Math.min(PAUSE_MS, this.kernel.interval * 1000), took / SHARE_OF_TIME - took);
+    const rest = Math.min(LONGEST_MS, took / SHARE_OF_TIME - took);
+    const pause = Math.max(Math.min(PAUSE_MS, this.kernel.interval * 1000), rest);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.follow(), known ? pause : AGAIN_MS);
   }
