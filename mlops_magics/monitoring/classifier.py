@@ -106,7 +106,7 @@ def classify(
     (True, ['x', 'y'])
     """
     from scipy.special import ndtr
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
     names = [
         name
