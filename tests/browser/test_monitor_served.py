@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pandas as pd
+import psutil
 import pytest
 from playwright.sync_api import expect
 
@@ -65,4 +66,13 @@ def test_while_the_kernel_holds_its_interpreter_requests_appear_and_roll_back_ro
     page.get_by_role("button", name="Roll back", exact=True).click()
     expect(page.locator(".mm-dialogue")).to_contain_text("Traffic goes to revision 1 (doubled/")
     assert _champion(workspace) == 1
+
+    for process in psutil.Process(lab.process.pid).children():
+        if any("ipykernel_launcher" in part for part in process.cmdline()):
+            process.kill()
+            process.wait()
+    httpx.post(found.url, json=body, headers=headers).raise_for_status()
+    total = mlops.predictions("doubled", workspace=workspace).total
+    expect(page.locator(".mm-figure").first).to_contain_text(f"{total} requests")
+    expect(monitor).to_have_attribute("data-from", "server")
     notebook.close()
